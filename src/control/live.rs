@@ -1,0 +1,83 @@
+//! What every part of one process shares: the rules in force, whether the lease holds, and when an epoch is settled.
+//!
+//! No I/O. `control` writes, `proxy` reads. Nothing here is touched per message: a proxy thread keeps its own handle to
+//! the rules and swaps it when the channel says so.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use tokio::sync::watch;
+
+use crate::migration::{Epoch, Rules};
+
+/// The state that the control plane gives to the proxy threads of this process.
+#[derive(Debug)]
+pub struct Live {
+    rules: watch::Sender<Arc<Rules>>,
+    /// Rules that were in force before and may still be pinned by a transaction.
+    older: Mutex<Vec<Weak<Rules>>>,
+    /// Whether this process's lease is good, so that its rules may be applied.
+    leased: AtomicBool,
+    /// How often a proxy session saw DDL pass: the catalog may have changed.
+    ddl_seen: AtomicU64,
+}
+
+impl Live {
+    /// Begins with these rules and no lease.
+    pub fn new(rules: Arc<Rules>) -> Live {
+        Live {
+            rules: watch::Sender::new(rules),
+            older: Mutex::default(),
+            leased: AtomicBool::new(false),
+            ddl_seen: AtomicU64::new(0),
+        }
+    }
+
+    /// The rules in force. Cold paths only; a proxy thread subscribes.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.borrow().clone()
+    }
+
+    /// To be told of each new set of rules.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Rules>> {
+        self.rules.subscribe()
+    }
+
+    /// Puts new rules in force for every transaction that begins from now on.
+    pub fn publish(&self, rules: Arc<Rules>) {
+        let mut older = self.older.lock().expect("no panic happens under this lock");
+        older.retain(|weak| weak.strong_count() > 0);
+        let replaced = self.rules.send_replace(rules);
+        older.push(Arc::downgrade(&replaced));
+    }
+
+    /// The oldest epoch that a transaction of this process still runs under; the current one when none is older.
+    ///
+    /// Rules are held by whoever may still apply them: a transaction, or a proxy thread that has not swapped yet.
+    pub fn oldest_pinned(&self) -> Epoch {
+        let mut older = self.older.lock().expect("no panic happens under this lock");
+        let current = self.rules.borrow().epoch();
+        older.retain(|weak| weak.strong_count() > 0);
+        older.iter().filter_map(Weak::upgrade).map(|rules| rules.epoch()).fold(current, Epoch::min)
+    }
+
+    /// Whether this process's lease is good.
+    pub fn is_leased(&self) -> bool {
+        self.leased.load(Ordering::Acquire)
+    }
+
+    /// Says whether the lease is good.
+    pub fn lease(&self, good: bool) {
+        self.leased.store(good, Ordering::Release);
+    }
+
+    /// A session saw DDL succeed: the catalog may have changed.
+    pub fn note_ddl(&self) {
+        self.ddl_seen.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often DDL was noted so far.
+    pub fn ddl_seen(&self) -> u64 {
+        self.ddl_seen.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,2 @@
+//! Crossfade.
+fn main() {}

@@ -1,0 +1,494 @@
+//! What the lenses mean at one epoch: for each table under migration, how each shape and route reads and writes it.
+//!
+//! Pure. This is the whole of what `sql` knows of a migration: it sees views and stores, never a kind of change or a
+//! phase. The truth table is on [`TableRules`].
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Bucket, Epoch, Expr, Lens, LensColumn, OnUnsupported, Percent, Phase, Route, Shape};
+use crate::schema::{Catalog, Ident, QualifiedName, Relation};
+
+/// A migration as the proxies need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveMigration {
+    /// Its name.
+    pub name: String,
+    /// The two shapes.
+    pub lens: Lens,
+    /// Where it is.
+    pub phase: Phase,
+    /// The share of sessions that reads from new storage.
+    pub reads: Percent,
+    /// What to do with statements that cannot be rewritten.
+    pub on_unsupported: OnUnsupported,
+}
+
+/// Everything that a rewrite depends on besides the session: one epoch's migrations over one catalog.
+///
+/// Immutable, and shared: a transaction holds it from its first statement to its end, so that an epoch is settled when
+/// nobody holds the rules of an older one.
+#[derive(Debug, Default)]
+pub struct Rules {
+    epoch: Epoch,
+    catalog: Arc<Catalog>,
+    tables: HashMap<QualifiedName, TableRules>,
+    names: HashSet<Ident>,
+}
+
+impl Rules {
+    /// The rules of these migrations. Planned and rolled-back ones change nothing for anybody and are left out; so is
+    /// one whose table the catalog does not have (the server will say so itself).
+    pub fn new(epoch: Epoch, migrations: &[ActiveMigration], catalog: Arc<Catalog>) -> Rules {
+        let mut tables = HashMap::new();
+        for migration in migrations {
+            let Some(relation) = catalog.relation(&migration.lens.table) else { continue };
+            if let Some(rules) = TableRules::new(migration, relation) {
+                tables.insert(migration.lens.table.clone(), rules);
+            }
+        }
+        let names = tables.keys().map(|table: &QualifiedName| table.name.clone()).collect();
+        Rules { epoch, catalog, tables, names }
+    }
+
+    /// The epoch these rules belong to.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The catalog they were derived over.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Whether no table is under migration, so that every statement passes as it is.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// The rules of that table, if it is under migration.
+    pub fn table(&self, name: &QualifiedName) -> Option<&TableRules> {
+        self.tables.get(name)
+    }
+
+    /// All tables under migration, in no order.
+    pub fn tables(&self) -> impl Iterator<Item = &TableRules> {
+        self.tables.values()
+    }
+
+    /// The unqualified names of the tables under migration: what the screen looks for.
+    pub fn names(&self) -> &HashSet<Ident> {
+        &self.names
+    }
+}
+
+/// How sessions see one table under migration.
+///
+/// | phase | old shape reads | old shape writes | new shape reads | new shape writes |
+/// |---|---|---|---|---|
+/// | shielded, rolling_back | old | old | as the old shape | as the old shape |
+/// | expanded | old | old | up(old) | both |
+/// | dual_writing, backfilling, verified | old | both | up(old) | both |
+/// | ramping, soaking | by route: old, down(new) | both | by route: up(old), new | both |
+/// | contracting | down(new) | new (the sync trigger fills old) | new | new |
+/// | contracted | down(new) | new | new | new |
+///
+/// The target of a write statement (its `SET`, `WHERE`, `RETURNING`) is read from old storage until contracting,
+/// whatever the route, so that most writes keep their own text.
+#[derive(Debug, Clone)]
+pub struct TableRules {
+    /// The migration's name, for messages.
+    pub migration: String,
+    /// Its phase, for messages.
+    pub phase: Phase,
+    /// The table.
+    pub table: QualifiedName,
+    /// What to do with statements that cannot be rewritten.
+    pub on_unsupported: OnUnsupported,
+    reads: Percent,
+    read_views: [[TableView; 2]; 3],
+    write_views: [TableView; 3],
+}
+
+impl TableRules {
+    fn new(migration: &ActiveMigration, relation: &Relation) -> Option<TableRules> {
+        match migration.phase {
+            Phase::Planned | Phase::RolledBack => return None,
+            Phase::Shielded
+            | Phase::Expanded
+            | Phase::DualWriting
+            | Phase::Backfilling
+            | Phase::Verified
+            | Phase::Ramping
+            | Phase::Soaking
+            | Phase::Contracting
+            | Phase::Contracted
+            | Phase::RollingBack => {}
+        }
+        let derive = |shape, storage| View { lens: &migration.lens, phase: migration.phase, relation, shape, storage };
+        Some(TableRules {
+            migration: migration.name.clone(),
+            phase: migration.phase,
+            table: migration.lens.table.clone(),
+            on_unsupported: migration.on_unsupported,
+            reads: effective_reads(migration.phase, migration.reads),
+            read_views: Shape::ALL
+                .map(|shape| Route::ALL.map(|route| derive(shape, storage_read(migration.phase, route)).derive())),
+            write_views: Shape::ALL.map(|shape| derive(shape, storage_read(migration.phase, Route::Old)).derive()),
+        })
+    }
+
+    /// The route of a session at that place in the ramp.
+    pub fn route(&self, bucket: Bucket) -> Route {
+        bucket.route(self.reads)
+    }
+
+    /// How a reading reference (an item of FROM) sees the table.
+    pub fn read_view(&self, shape: Shape, route: Route) -> &TableView {
+        &self.read_views[shape as usize][route as usize]
+    }
+
+    /// How the target of INSERT, UPDATE, DELETE, MERGE or COPY FROM sees the table.
+    pub fn write_view(&self, shape: Shape) -> &TableView {
+        &self.write_views[shape as usize]
+    }
+}
+
+/// One table as one session sees it: what its columns are, where each is read from, and what storing into one sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableView {
+    /// The table that stores it.
+    pub storage: QualifiedName,
+    /// The columns that the session sees, in order: what `*` means.
+    pub columns: Vec<ViewColumn>,
+    /// Columns that a name reaches only when it resolves in no other way (shape `auto`). Never part of `*`.
+    pub fallback: Vec<ViewColumn>,
+    /// Columns of the stored table that do not exist for this session.
+    pub hidden: Vec<Ident>,
+    /// What assigning to `columns` sets: each stored column with its value over `columns`. A column that stands for
+    /// itself has a store that is the bare column of the same name.
+    pub stores: Vec<Store>,
+    /// The same for `fallback`, each over `fallback`.
+    pub fallback_stores: Vec<Store>,
+    /// Whether the sync trigger keeps both storages in step, so that a value which cannot be computed twice may be
+    /// stored on one side only.
+    pub synced: bool,
+    /// The primary key, in names of this view.
+    pub primary_key: Vec<Ident>,
+}
+
+/// A column as a session sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewColumn {
+    /// Its name.
+    pub name: Ident,
+    /// Its type with modifier, in this shape.
+    pub type_sql: String,
+    /// Its type without modifier, in this shape.
+    pub base_type_sql: String,
+    /// Its value over the stored columns: the bare column of the same name where nothing is under migration.
+    pub read: Expr,
+    /// The stored column whose unique indexes arbitrate `ON CONFLICT` over this one, and that `COPY` may name for it.
+    pub arbiter: Option<Ident>,
+}
+
+impl ViewColumn {
+    /// Whether the column is stored under its own name, as it is.
+    pub fn is_plain(&self) -> bool {
+        self.read.as_column() == Some(&self.name)
+    }
+}
+
+/// One stored column and the value that a write gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The stored column.
+    pub column: Ident,
+    /// Its value over the view's columns. A bare column leaves the conversion to the assignment cast.
+    pub value: Expr,
+    /// Whether the session's own column is this one's source of truth, so that it must be stored by the statement
+    /// itself; a store that is not primary may be left to the sync trigger where the view is `synced`.
+    pub primary: bool,
+}
+
+impl TableView {
+    /// The column of that name that every name lookup finds.
+    pub fn column(&self, name: &Ident) -> Option<&ViewColumn> {
+        self.columns.iter().find(|column| &column.name == name)
+    }
+
+    /// The column of that name that a lookup finds when nothing else has the name.
+    pub fn fallback_column(&self, name: &Ident) -> Option<&ViewColumn> {
+        self.fallback.iter().find(|column| &column.name == name)
+    }
+
+    /// Whether the view is the stored table, as it is: no hidden column, each column plain, each store plain.
+    pub fn is_plain(&self) -> bool {
+        self.hidden.is_empty()
+            && self.fallback.is_empty()
+            && self.columns.iter().all(ViewColumn::is_plain)
+            && self.stores.iter().all(|store| store.value.as_column() == Some(&store.column))
+    }
+}
+
+/// Which side's storage a read is answered from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Storage {
+    Old,
+    New,
+}
+
+fn storage_read(phase: Phase, route: Route) -> Storage {
+    match phase {
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::RollingBack
+        | Phase::RolledBack => Storage::Old,
+        Phase::Ramping | Phase::Soaking => match route {
+            Route::Old => Storage::Old,
+            Route::New => Storage::New,
+        },
+        Phase::Contracting | Phase::Contracted => Storage::New,
+    }
+}
+
+/// The share as the phase allows it: nothing is read from new storage before it is proved complete.
+fn effective_reads(phase: Phase, reads: Percent) -> Percent {
+    match phase {
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::RollingBack
+        | Phase::RolledBack => Percent::ZERO,
+        Phase::Ramping => reads,
+        Phase::Soaking | Phase::Contracting | Phase::Contracted => Percent::ALL,
+    }
+}
+
+/// Which sides a write by a session sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    old: bool,
+    new: bool,
+}
+
+fn written(phase: Phase, side: Side) -> Written {
+    match phase {
+        Phase::Planned | Phase::Shielded | Phase::RollingBack | Phase::RolledBack => Written { old: true, new: false },
+        Phase::Expanded => Written { old: true, new: side == Side::New },
+        Phase::DualWriting | Phase::Backfilling | Phase::Verified | Phase::Ramping | Phase::Soaking => {
+            Written { old: true, new: true }
+        }
+        Phase::Contracting | Phase::Contracted => Written { old: false, new: true },
+    }
+}
+
+/// Whether the sync trigger is on the table for as long as any proxy can be in this phase.
+fn synced(phase: Phase) -> bool {
+    match phase {
+        Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::Ramping
+        | Phase::Soaking
+        | Phase::Contracting => true,
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::Contracted
+        | Phase::RollingBack
+        | Phase::RolledBack => false,
+    }
+}
+
+/// Whether the new shape can be seen at all.
+fn new_shape_exists(phase: Phase) -> bool {
+    match phase {
+        Phase::Planned | Phase::Shielded | Phase::RollingBack | Phase::RolledBack => false,
+        Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::Ramping
+        | Phase::Soaking
+        | Phase::Contracting
+        | Phase::Contracted => true,
+    }
+}
+
+/// One side of the lens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Old,
+    New,
+}
+
+/// What one view is derived from.
+struct View<'a> {
+    lens: &'a Lens,
+    phase: Phase,
+    relation: &'a Relation,
+    shape: Shape,
+    storage: Storage,
+}
+
+impl View<'_> {
+    fn derive(&self) -> TableView {
+        let new_exists = new_shape_exists(self.phase);
+        let side = match self.shape {
+            Shape::New if new_exists => Side::New,
+            Shape::Old | Shape::Auto | Shape::New => Side::Old,
+        };
+        let columns = self.columns(side);
+        let fallback = match self.shape {
+            Shape::Auto if new_exists => self.fallback(),
+            Shape::Old | Shape::New | Shape::Auto => Vec::new(),
+        };
+        let hidden = self
+            .relation
+            .columns
+            .iter()
+            .map(|column| &column.name)
+            .filter(|name| columns.iter().all(|column| &column.name != *name))
+            .cloned()
+            .collect();
+        TableView {
+            storage: self.lens.table.clone(),
+            hidden,
+            stores: self.stores(side, &columns),
+            fallback_stores: if fallback.is_empty() { Vec::new() } else { self.lens_stores(Side::New) },
+            fallback,
+            synced: synced(self.phase),
+            primary_key: self.primary_key(side),
+            columns,
+        }
+    }
+
+    fn side(&self, side: Side) -> &[LensColumn] {
+        match side {
+            Side::Old => &self.lens.old,
+            Side::New => &self.lens.new,
+        }
+    }
+
+    fn is_lens_column(&self, name: &Ident) -> bool {
+        self.lens.old.iter().chain(&self.lens.new).any(|column| &column.name == name)
+    }
+
+    /// The columns of that shape, in its order: the untouched ones as they are stored, the lens's at their positions.
+    fn columns(&self, side: Side) -> Vec<ViewColumn> {
+        let mut columns: Vec<ViewColumn> = self
+            .relation
+            .columns
+            .iter()
+            .filter(|column| !self.is_lens_column(&column.name))
+            .map(|column| ViewColumn {
+                name: column.name.clone(),
+                type_sql: column.type_sql.clone(),
+                base_type_sql: column.base_type_sql.clone(),
+                read: Expr::column(column.name.clone()),
+                arbiter: Some(column.name.clone()),
+            })
+            .collect();
+        let mut own: Vec<&LensColumn> = self.side(side).iter().collect();
+        own.sort_by_key(|column| column.position);
+        for column in own {
+            let at = column.position.min(columns.len());
+            columns.insert(at, self.lens_column(side, column));
+        }
+        columns
+    }
+
+    /// The new shape's columns whose names mean nothing in the old one.
+    fn fallback(&self) -> Vec<ViewColumn> {
+        let old_has = |name: &Ident| {
+            self.lens.old.iter().any(|column| &column.name == name)
+                || (self.relation.column(name).is_some() && !self.is_lens_column(name))
+        };
+        self.lens
+            .new
+            .iter()
+            .filter(|column| !old_has(&column.name))
+            .map(|column| self.lens_column(Side::New, column))
+            .collect()
+    }
+
+    fn lens_column(&self, side: Side, column: &LensColumn) -> ViewColumn {
+        let own_storage = match side {
+            Side::Old => self.storage == Storage::Old,
+            Side::New => self.storage == Storage::New,
+        };
+        ViewColumn {
+            name: column.name.clone(),
+            type_sql: column.type_sql.clone(),
+            base_type_sql: column.base_type_sql.clone(),
+            // Before the switch a value that does not fit reads as NULL in the new shape; after it there is none.
+            read: if own_storage { Expr::column(column.name.clone()) } else { self.read_other(side, column) },
+            arbiter: if own_storage { Some(column.name.clone()) } else { column.twin.clone() },
+        }
+    }
+
+    fn read_other(&self, side: Side, column: &LensColumn) -> Expr {
+        match side {
+            Side::Old => column.from.read.clone(),
+            Side::New => column.from.safe.clone(),
+        }
+    }
+
+    fn stores(&self, side: Side, columns: &[ViewColumn]) -> Vec<Store> {
+        let mut stores: Vec<Store> = columns
+            .iter()
+            .filter(|column| !self.is_lens_column(&column.name))
+            .map(|column| Store {
+                column: column.name.clone(),
+                value: Expr::column(column.name.clone()),
+                primary: true,
+            })
+            .collect();
+        stores.extend(self.lens_stores(side));
+        stores
+    }
+
+    /// What assigning to the lens's columns of one side sets, in this phase.
+    fn lens_stores(&self, side: Side) -> Vec<Store> {
+        let written = written(self.phase, side);
+        let (own, own_written, other, other_written) = match side {
+            Side::Old => (&self.lens.old, written.old, &self.lens.new, written.new),
+            Side::New => (&self.lens.new, written.new, &self.lens.old, written.old),
+        };
+        let mut stores = Vec::new();
+        if own_written {
+            stores.extend(own.iter().map(|column| Store {
+                column: column.name.clone(),
+                value: Expr::column(column.name.clone()),
+                primary: true,
+            }));
+        }
+        if other_written {
+            stores.extend(other.iter().map(|column| Store {
+                column: column.name.clone(),
+                // Beside its own storage the other side must never fail a write of an old application; alone it must.
+                value: match (own_written, side) {
+                    (true, Side::Old) => column.from.safe.clone(),
+                    (true, Side::New) | (false, _) => column.from.assign.clone(),
+                },
+                primary: !own_written,
+            }));
+        }
+        stores
+    }
+
+    fn primary_key(&self, side: Side) -> Vec<Ident> {
+        let renamed = |stored: &Ident| {
+            self.side(side).iter().find(|column| column.twin.as_ref() == Some(stored)).map(|column| column.name.clone())
+        };
+        self.relation.primary_key.iter().map(|stored| renamed(stored).unwrap_or_else(|| stored.clone())).collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! Tables, columns and keys as data: the vocabulary of all other rooms.
+//!
+//! Pure. Knows nothing of migrations, SQL text or the wire; reads nothing from a database (that is `catalog`).
+
+mod ident;
+mod refusal;
+
+pub use ident::{Ident, IdentError, QualifiedName};
+pub use refusal::{Refusal, SqlState};
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a relation is, as far as a rewrite must know (`pg_class.relkind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RelationKind {
+    /// An ordinary table (`r`).
+    Table,
+    /// A partitioned table (`p`).
+    Partitioned,
+    /// A view (`v`).
+    View,
+    /// A materialized view (`m`).
+    MaterializedView,
+    /// A foreign table (`f`).
+    Foreign,
+}
+
+/// One column of a relation, as `pg_attribute` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: Ident,
+    /// `attnum`: 1 and up, with gaps where columns were dropped.
+    pub number: i16,
+    /// The type with its modifier, as `format_type(atttypid, atttypmod)` writes it: `character varying(255)`.
+    pub type_sql: String,
+    /// The type without its modifier, as `format_type(atttypid, NULL)` writes it: `character varying`.
+    pub base_type_sql: String,
+    /// `attnotnull`.
+    pub not_null: bool,
+    /// The default expression as `pg_get_expr` writes it; `None` for generated columns.
+    pub default: Option<String>,
+    /// `GENERATED ALWAYS AS (...) STORED`.
+    pub generated: bool,
+    /// `GENERATED ... AS IDENTITY`.
+    pub identity: bool,
+}
+
+/// A relation that a statement may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// `pg_class.oid`.
+    pub oid: u32,
+    /// Schema and name.
+    pub name: QualifiedName,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns in the order of their numbers, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// The columns of its primary key in key order; empty without one.
+    pub primary_key: Vec<Ident>,
+}
+
+impl Relation {
+    /// The column of that name.
+    pub fn column(&self, name: &Ident) -> Option<&Column> {
+        self.columns.iter().find(|column| &column.name == name)
+    }
+}
+
+/// The relations of one database at one moment.
+///
+/// System schemas are left out: a name that the catalog does not know has unknown columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Catalog {
+    relations: HashMap<QualifiedName, Arc<Relation>>,
+}
+
+impl Catalog {
+    /// A catalog of these relations.
+    pub fn new(relations: impl IntoIterator<Item = Relation>) -> Catalog {
+        Catalog { relations: relations.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect() }
+    }
+
+    /// The relation of that schema and name.
+    pub fn relation(&self, name: &QualifiedName) -> Option<&Arc<Relation>> {
+        self.relations.get(name)
+    }
+
+    /// All relations, in no order.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.relations.values()
+    }
+
+    /// The first relation of that name on the path, as PostgreSQL looks up an unqualified name.
+    pub fn find(&self, path: &[Ident], name: &Ident) -> Option<&Arc<Relation>> {
+        path.iter().find_map(|schema| self.relation(&QualifiedName { schema: schema.clone(), name: name.clone() }))
+    }
+}
