@@ -1,1 +1,263 @@
-//! (being built)
+//! Reads the schema from PostgreSQL: relations for the rules, details for the DDL, facts for the gates.
+//!
+//! Effectful and thin: each function is one or two queries; what they mean is decided in the pure rooms. Writes nothing.
+//! Expects a client made by [`connect`] or set up by [`settle`].
+
+mod preflight;
+
+pub use preflight::{Preflight, Warning, preflight};
+
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::migration::resolve::{OWN_PREFIX, ResolvedType};
+use crate::schema::{Catalog, Dependent, DependentKind, Ident, QualifiedName, Relation, TableDetail};
+
+const RELATION_SQL: &str = include_str!("sql/relation.sql");
+const DETAIL_SQL: &str = include_str!("sql/detail.sql");
+const FINGERPRINT_SQL: &str = include_str!("sql/fingerprint.sql");
+
+/// Schemas of the user's, of pg_namespace n.
+const USER_SCHEMA_SQL: &str =
+    "n.nspname NOT IN ('pg_catalog', 'information_schema', 'crossfade') AND n.nspname !~ '^pg_(toast|temp)'";
+
+/// Why the catalog could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// PostgreSQL said no, or the connection is gone.
+    #[error("{context}: {}", postgres_message(.source))]
+    Postgres {
+        /// What was being done.
+        context: &'static str,
+        /// The cause.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// PostgreSQL answered what we do not understand.
+    #[error("{context}: {message}")]
+    Answer {
+        /// What was being done.
+        context: &'static str,
+        /// What is wrong with the answer.
+        message: String,
+    },
+}
+
+/// The message of PostgreSQL's error with its detail and SQLSTATE, or of the connection's.
+pub fn postgres_message(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => match db.detail() {
+            Some(detail) => format!("{} ({detail}; SQLSTATE {})", db.message(), db.code().code()),
+            None => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        },
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}
+
+/// What changes whenever a relation of the user's changes; cheap to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+/// Connects (without TLS), drives the connection on a task, and sets the session up.
+pub async fn connect(config: &tokio_postgres::Config) -> Result<Client, CatalogError> {
+    let (client, connection) = config.connect(NoTls).await.map_err(postgres("connect to PostgreSQL"))?;
+    tokio::spawn(async move {
+        // A lost connection shows as an error of the next query.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "control connection ended");
+        }
+    });
+    settle(&client).await?;
+    Ok(client)
+}
+
+/// Sets a session up for everything of ours: an empty search path (every name that PostgreSQL writes for us is then
+/// qualified, every name that we write is resolved in `pg_catalog`), fixed text formats.
+pub async fn settle(client: &Client) -> Result<(), CatalogError> {
+    let sql = "SET search_path = pg_catalog; SET standard_conforming_strings = on; SET DateStyle = 'ISO, YMD'; \
+               SET IntervalStyle = postgres; SET extra_float_digits = 1; SET bytea_output = hex; \
+               SET quote_all_identifiers = off; SET check_function_bodies = on; SET row_security = off";
+    client.batch_execute(sql).await.map_err(postgres("set up a control session"))
+}
+
+/// All relations of the user's.
+pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
+    let context = "read the catalog";
+    let sql = format!(
+        "SELECT {RELATION_SQL} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMA_SQL}"
+    );
+    let rows = client.query(&sql, &[]).await.map_err(postgres(context))?;
+    let relations: Result<Vec<Relation>, CatalogError> = rows.iter().map(|row| from_json(context, row)).collect();
+    Ok(Catalog::new(relations?))
+}
+
+/// The state of the catalog as one comparable value.
+pub async fn fingerprint(client: &Client) -> Result<Fingerprint, CatalogError> {
+    let sql = FINGERPRINT_SQL.replace("{user}", USER_SCHEMA_SQL);
+    let row = client.query_one(&sql, &[]).await.map_err(postgres("look for catalog changes"))?;
+    Ok(Fingerprint(row.get(0)))
+}
+
+/// A table with all that hangs on it; `None` when there is no such relation.
+pub async fn detail(client: &Client, table: &QualifiedName) -> Result<Option<TableDetail>, CatalogError> {
+    let context = "read what hangs on a table";
+    let sql = DETAIL_SQL.replace("{relation}", RELATION_SQL);
+    let names = [table.schema.as_str(), table.name.as_str()];
+    let row = client.query_opt(&sql, &[&names[0], &names[1]]).await.map_err(postgres(context))?;
+    row.map(|row| from_json(context, &row)).transpose()
+}
+
+/// What PostgreSQL knows of a type. `Err` in the inner result: PostgreSQL's complaint.
+pub async fn resolve_type(client: &Client, wanted: &str) -> Result<Result<ResolvedType, String>, CatalogError> {
+    let context = "look up a type";
+    let sql = "SELECT t.oid, t.typtype = 'd', t.typcollation <> 0 FROM pg_type t WHERE t.oid = to_regtype($1)";
+    let row = match refused(client.query_opt(sql, &[&wanted]).await, context)? {
+        Ok(Some(row)) => row,
+        Ok(None) => return Ok(Err(format!("type {wanted:?} does not exist"))),
+        Err(message) => return Ok(Err(message)),
+    };
+    let (oid, domain, collatable): (u32, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    // Preparing runs nothing; the description has the modifier.
+    let modifier = match refused(client.prepare(&format!("SELECT NULL::{wanted}")).await, context)? {
+        Ok(statement) if !domain => statement.columns().first().map_or(-1, |column| column.type_modifier()),
+        Ok(_) => -1,
+        Err(message) => return Ok(Err(message)),
+    };
+    let sql = "SELECT format_type($1, $2), format_type($1, -1)";
+    let row = client.query_one(sql, &[&oid, &modifier]).await.map_err(postgres(context))?;
+    Ok(Ok(ResolvedType { type_sql: row.get(0), base_type_sql: row.get(1), modifier, collatable, domain }))
+}
+
+/// The volatility (`i`, `s`, `v`) of every function of those names (qualified or not), as (signature, letter).
+pub async fn volatility(client: &Client, functions: &[String]) -> Result<Vec<(String, String)>, CatalogError> {
+    let sql = "SELECT DISTINCT p.oid::regprocedure::text, p.provolatile::text FROM pg_proc p \
+               JOIN pg_namespace n ON n.oid = p.pronamespace \
+               WHERE p.proname = ANY ($1) AND n.nspname = 'pg_catalog' OR concat(n.nspname, '.', p.proname) = ANY ($1)";
+    let rows = client.query(sql, &[&functions]).await.map_err(postgres("look up functions"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Whether this role may set `session_replication_role` (see `migration::walk::SILENCE_TRIGGERS`).
+pub async fn may_silence_triggers(client: &Client) -> Result<bool, CatalogError> {
+    let context = "look up a privilege";
+    let sql = "SELECT rolsuper, current_setting('server_version_num')::int FROM pg_roles WHERE rolname = current_user";
+    let row = client.query_one(sql, &[]).await.map_err(postgres(context))?;
+    let (superuser, version): (bool, i32) = (row.get(0), row.get(1));
+    if superuser || version < 150_000 {
+        return Ok(superuser);
+    }
+    let sql = "SELECT has_parameter_privilege('session_replication_role', 'SET')";
+    Ok(client.query_one(sql, &[]).await.map_err(postgres(context))?.get(0))
+}
+
+/// Functions whose source names that column and that have to do with the table: they name it too, or take its rows.
+/// PostgreSQL records no such dependency, so this goes by whole words in their text and may name too many.
+pub async fn functions_naming(
+    client: &Client,
+    table: &QualifiedName,
+    column: &Ident,
+) -> Result<Vec<Dependent>, CatalogError> {
+    let sql = "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+               JOIN pg_language l ON l.oid = p.prolang \
+               WHERE l.lanname NOT IN ('internal', 'c') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'crossfade') \
+               AND p.prosrc ~* $1 AND (p.prosrc ~* $2 OR pg_get_function_arguments(p.oid) ~* $2) ORDER BY 1";
+    let words = [word(column), word(&table.name)];
+    let rows = client.query(sql, &[&words[0], &words[1]]).await.map_err(postgres("look for functions"))?;
+    let dependent = |row: &Row| Dependent {
+        kind: DependentKind::FunctionText,
+        name: format!("function {}", row.get::<_, String>(0)),
+        column: column.clone(),
+    };
+    Ok(rows.iter().map(dependent).collect())
+}
+
+/// Objects that make the contract impossible or that it would break at run time: what `Facts::dependents` wants.
+pub fn breaks_on_contract(detail: &TableDetail, column: &Ident) -> Vec<String> {
+    let recorded = detail.dependents.iter().filter(|dependent| {
+        let stops = match dependent.kind {
+            DependentKind::View
+            | DependentKind::MaterializedView
+            | DependentKind::Rule
+            | DependentKind::Policy
+            | DependentKind::Trigger
+            | DependentKind::Publication
+            | DependentKind::GeneratedColumn
+            | DependentKind::Function
+            | DependentKind::Other => true,
+            // Text may only look as if; statistics go with the column; a sequence goes over to the new one.
+            DependentKind::FunctionText | DependentKind::Statistics | DependentKind::Sequence => false,
+        };
+        stops && &dependent.column == column
+    });
+    let mut found: Vec<String> = recorded.map(|dependent| dependent.name.clone()).collect();
+    // A trigger's function that sets NEW.column fails on every row once the column is gone.
+    let by_text = detail.triggers.iter().filter(|trigger| {
+        !trigger.name.as_str().starts_with(OWN_PREFIX)
+            && trigger.source.as_deref().is_some_and(|source| names_word(source, column.as_str()))
+    });
+    found.extend(
+        by_text.map(|trigger| format!("trigger {} (its function {} names it)", trigger.name, trigger.function)),
+    );
+    found
+}
+
+/// Whether a text has that word, bounded by what is no part of a name.
+fn names_word(text: &str, word: &str) -> bool {
+    let (text, word) = (text.to_lowercase(), word.to_lowercase());
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(&word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
+    })
+}
+
+/// A regular expression for that name as a whole word.
+fn word(name: &Ident) -> String {
+    let mut escaped = String::new();
+    for c in name.as_str().chars() {
+        if !c.is_alphanumeric() && c != '_' && c != ' ' {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    format!("(^|[^[:alnum:]_]){escaped}($|[^[:alnum:]_])")
+}
+
+/// PostgreSQL's refusal as data, a broken connection as an error.
+fn refused<T>(
+    result: Result<T, tokio_postgres::Error>,
+    context: &'static str,
+) -> Result<Result<T, String>, CatalogError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(source) if source.as_db_error().is_some() => Ok(Err(postgres_message(&source))),
+        Err(source) => Err(CatalogError::Postgres { context, source }),
+    }
+}
+
+fn postgres(context: &'static str) -> impl Fn(tokio_postgres::Error) -> CatalogError {
+    move |source| CatalogError::Postgres { context, source }
+}
+
+/// A row's first column as what it describes.
+fn from_json<T: serde::de::DeserializeOwned>(context: &'static str, row: &Row) -> Result<T, CatalogError> {
+    let answer = |message: String| CatalogError::Answer { context, message };
+    let value: serde_json::Value = row.try_get(0).map_err(|error| answer(error.to_string()))?;
+    serde_json::from_value(value).map_err(|error| answer(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_whole() {
+        assert!(names_word("NEW.username := lower(NEW.username);", "username"));
+        assert!(names_word("NEW.\"Screen Name\" := 1", "Screen Name"));
+        assert!(!names_word("NEW.username_old := 1; my_username", "username"));
+    }
+}

@@ -2,21 +2,37 @@
 //!
 //! Pure. `sqlparser` reads it (it is our text, never a client's); rendering is concatenation.
 
+use serde::{Deserialize, Serialize};
+
+pub use super::read::ExprError;
 use crate::schema::Ident;
 
 /// A scalar SQL expression over named columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Expr {
     pieces: Vec<Piece>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Piece {
     Text(String),
     Column(Ident),
+    /// A called function's name: as it is written, and as the catalog has it (`lower`, `public.slug`).
+    Function {
+        sql: String,
+        name: String,
+    },
 }
 
 impl Expr {
+    /// Reads one scalar expression over these columns. Subqueries, aggregates, parameters,
+    /// comments and functions known not to be immutable are refused.
+    pub fn parse(sql: &str, columns: &[Ident]) -> Result<Expr, ExprError> {
+        super::read::expression(sql, columns)
+    }
+
     /// The bare column. Stored, its value gets PostgreSQL's assignment cast.
     pub fn column(name: Ident) -> Expr {
         Expr { pieces: vec![Piece::Column(name)] }
@@ -39,7 +55,15 @@ impl Expr {
     pub fn columns(&self) -> impl Iterator<Item = &Ident> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Column(name) => Some(name),
-            Piece::Text(_) => None,
+            Piece::Text(_) | Piece::Function { .. } => None,
+        })
+    }
+
+    /// The functions it calls by name, as the catalog has them; qualified where they are written so.
+    pub fn functions(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Function { name, .. } => Some(name.as_str()),
+            Piece::Text(_) | Piece::Column(_) => None,
         })
     }
 
@@ -56,7 +80,7 @@ impl Expr {
         let mut sql = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Text(text) => sql.push_str(text),
+                Piece::Text(text) | Piece::Function { sql: text, .. } => sql.push_str(text),
                 Piece::Column(name) => sql.push_str(&value(name)),
             }
         }
@@ -69,6 +93,7 @@ impl Expr {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => built = built.text(text.clone()),
+                Piece::Function { .. } => built.pieces.push(piece.clone()),
                 Piece::Column(name) => {
                     let inner = value(name);
                     let bare = inner.as_column().is_some();
@@ -111,6 +136,23 @@ impl ExprBuilder {
     /// Appends a column reference.
     pub fn column(mut self, name: Ident) -> ExprBuilder {
         self.pieces.push(Piece::Column(name));
+        self
+    }
+
+    /// Appends the name of a function that is called, as written and as the catalog has it.
+    pub(super) fn function(mut self, sql: String, name: String) -> ExprBuilder {
+        self.pieces.push(Piece::Function { sql, name });
+        self
+    }
+
+    /// Appends another expression.
+    pub fn expr(mut self, expr: &Expr) -> ExprBuilder {
+        for piece in &expr.pieces {
+            match piece {
+                Piece::Text(text) => self = self.text(text.clone()),
+                Piece::Column(_) | Piece::Function { .. } => self.pieces.push(piece.clone()),
+            }
+        }
         self
     }
 

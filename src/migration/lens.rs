@@ -9,7 +9,7 @@ use super::Expr;
 use crate::schema::{Ident, QualifiedName};
 
 /// The two shapes of one table, and the way between them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lens {
     /// The table, in both shapes.
     pub table: QualifiedName,
@@ -20,7 +20,7 @@ pub struct Lens {
 }
 
 /// A column of one shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LensColumn {
     /// The name that a session of this shape uses; also the name of the column that stores it.
     pub name: Ident,
@@ -38,7 +38,7 @@ pub struct LensColumn {
 }
 
 /// How one side's column is computed from the other side's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversion {
     /// The value to assign. A bare column leaves the conversion to PostgreSQL's assignment cast, which raises an error
     /// where an explicit cast would truncate. Raises PostgreSQL's own error for a value that does not fit.

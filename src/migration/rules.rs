@@ -165,6 +165,8 @@ pub struct TableView {
     pub fallback: Vec<ViewColumn>,
     /// Columns of the stored table that do not exist for this session.
     pub hidden: Vec<Ident>,
+    /// Hidden columns, each with the one column of this view that says the same: what errors about it are told of.
+    pub twins: Vec<(Ident, Ident)>,
     /// What assigning to `columns` sets: each stored column with its value over `columns`. A column that stands for
     /// itself has a store that is the bare column of the same name.
     pub stores: Vec<Store>,
@@ -209,6 +211,10 @@ pub struct Store {
     /// Whether the session's own column is this one's source of truth, so that it must be stored by the statement
     /// itself; a store that is not primary may be left to the sync trigger where the view is `synced`.
     pub primary: bool,
+    /// Where the view is `synced`: whether the trigger carries whatever an UPDATE stores in the session's own column
+    /// over to this one. Not so for the old side while the new one is being filled: a NULL that a new session stores
+    /// over the NULL of a row that was not copied yet is no change that a trigger could see.
+    pub follows: bool,
 }
 
 impl TableView {
@@ -308,6 +314,20 @@ fn synced(phase: Phase) -> bool {
     }
 }
 
+/// Whether the new storage of every row holds what the old one says, for as long as any proxy can be in this phase.
+fn filled(phase: Phase) -> bool {
+    match phase {
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::RollingBack
+        | Phase::RolledBack => false,
+        Phase::Verified | Phase::Ramping | Phase::Soaking | Phase::Contracting | Phase::Contracted => true,
+    }
+}
+
 /// Whether the new shape can be seen at all.
 fn new_shape_exists(phase: Phase) -> bool {
     match phase {
@@ -362,6 +382,7 @@ impl View<'_> {
         TableView {
             storage: self.lens.table.clone(),
             hidden,
+            twins: self.twins(side),
             stores: self.stores(side, &columns),
             fallback_stores: if fallback.is_empty() { Vec::new() } else { self.lens_stores(Side::New) },
             fallback,
@@ -450,6 +471,7 @@ impl View<'_> {
                 column: column.name.clone(),
                 value: Expr::column(column.name.clone()),
                 primary: true,
+                follows: true,
             })
             .collect();
         stores.extend(self.lens_stores(side));
@@ -469,6 +491,7 @@ impl View<'_> {
                 column: column.name.clone(),
                 value: Expr::column(column.name.clone()),
                 primary: true,
+                follows: true,
             }));
         }
         if other_written {
@@ -480,9 +503,27 @@ impl View<'_> {
                     (true, Side::New) | (false, _) => column.from.assign.clone(),
                 },
                 primary: !own_written,
+                follows: side == Side::Old || filled(self.phase),
             }));
         }
         stores
+    }
+
+    /// The other side's columns with the column of this side that each is computed from, where it is one.
+    fn twins(&self, side: Side) -> Vec<(Ident, Ident)> {
+        let other = match side {
+            Side::Old => Side::New,
+            Side::New => Side::Old,
+        };
+        let own = self.side(side);
+        let hidden = self.side(other).iter().filter(|column| own.iter().all(|known| known.name != column.name));
+        hidden
+            .filter_map(|column| {
+                let mut inputs = column.from.read.columns();
+                let first = inputs.next()?;
+                inputs.all(|input| input == first).then(|| (column.name.clone(), first.clone()))
+            })
+            .collect()
     }
 
     fn primary_key(&self, side: Side) -> Vec<Ident> {

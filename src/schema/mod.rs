@@ -2,32 +2,44 @@
 //!
 //! Pure. Knows nothing of migrations, SQL text or the wire; reads nothing from a database (that is `catalog`).
 
+mod detail;
 mod ident;
 mod refusal;
 
-pub use ident::{Ident, IdentError, QualifiedName};
+pub use detail::{
+    ColumnDetail, ColumnGrant, Constraint, ConstraintKind, Dependent, DependentKind, ForeignKey, Index, IndexKey,
+    Reference, TableDetail, Trigger,
+};
+pub use ident::{IDENT_BYTES_MAX, Ident, IdentError, QualifiedName};
 pub use refusal::{Refusal, SqlState};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// What a relation is, as far as a rewrite must know (`pg_class.relkind`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RelationKind {
     /// An ordinary table (`r`).
+    #[serde(rename = "r")]
     Table,
     /// A partitioned table (`p`).
+    #[serde(rename = "p")]
     Partitioned,
     /// A view (`v`).
+    #[serde(rename = "v")]
     View,
     /// A materialized view (`m`).
+    #[serde(rename = "m")]
     MaterializedView,
     /// A foreign table (`f`).
+    #[serde(rename = "f")]
     Foreign,
 }
 
 /// One column of a relation, as `pg_attribute` has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name.
     pub name: Ident,
@@ -35,7 +47,7 @@ pub struct Column {
     pub number: i16,
     /// The type with its modifier, as `format_type(atttypid, atttypmod)` writes it: `character varying(255)`.
     pub type_sql: String,
-    /// The type without its modifier, as `format_type(atttypid, NULL)` writes it: `character varying`.
+    /// The type without its modifier, as `format_type(atttypid, -1)` writes it: `character varying`, `bpchar`.
     pub base_type_sql: String,
     /// `attnotnull`.
     pub not_null: bool,
@@ -48,7 +60,7 @@ pub struct Column {
 }
 
 /// A relation that a statement may name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     /// `pg_class.oid`.
     pub oid: u32,

@@ -11,8 +11,12 @@ pub struct SqlState(pub &'static str);
 impl SqlState {
     /// `feature_not_supported`.
     pub const UNSUPPORTED: SqlState = SqlState("0A000");
+    /// `duplicate_column`.
+    pub const DUPLICATE_COLUMN: SqlState = SqlState("42701");
     /// `undefined_column`.
     pub const UNDEFINED_COLUMN: SqlState = SqlState("42703");
+    /// `syntax_error`.
+    pub const SYNTAX_ERROR: SqlState = SqlState("42601");
     /// `ambiguous_column`.
     pub const AMBIGUOUS_COLUMN: SqlState = SqlState("42702");
     /// `cannot_connect_now`: this proxy's rules may be stale.
@@ -21,6 +25,8 @@ impl SqlState {
     pub const ADMIN_SHUTDOWN: SqlState = SqlState("57P01");
     /// `connection_failure`: the server behind us cannot be reached.
     pub const CONNECTION_FAILURE: SqlState = SqlState("08006");
+    /// `invalid_authorization_specification`.
+    pub const INVALID_AUTHORIZATION: SqlState = SqlState("28000");
     /// `protocol_violation`.
     pub const PROTOCOL_VIOLATION: SqlState = SqlState("08P01");
     /// `too_many_connections`.

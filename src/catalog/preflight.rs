@@ -1,0 +1,436 @@
+//! Whether a migration is possible on a database, and what depends on the column.
+//!
+//! Asks PostgreSQL rather than guessing: whether `up` is immutable and may be stored is tried on an empty temporary
+//! table. Leaves nothing behind. What a fact means is decided in `migration`.
+
+use serde::Serialize;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::{
+    CatalogError, detail, functions_naming, load, may_silence_triggers, names_word, postgres, postgres_message,
+    resolve_type, volatility,
+};
+use crate::migration::ddl;
+use crate::migration::resolve::{self, Migration, ResolvedType};
+use crate::migration::spec::{Change, MigrationSpec, RenameColumn};
+use crate::migration::text::distinct;
+use crate::migration::{Blocker, Expr};
+use crate::schema::{Dependent, DependentKind, TableDetail};
+
+/// The oldest PostgreSQL that is supported, as `server_version_num`.
+const SERVER_VERSION_MIN: u32 = 130_000;
+
+/// Rows at either end of the table whose values are sent there and back.
+const SAMPLE_ROWS: u32 = 5_000;
+
+/// Something that a person should know before the start, and that does not stop it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// A short fixed name for machines.
+    pub code: &'static str,
+    /// What it is; lower case, one line.
+    pub what: String,
+    /// What to do, in full sentences.
+    pub todo: String,
+}
+
+/// What `check`, `plan` and `start` know.
+#[derive(Debug, Clone)]
+pub struct Preflight {
+    /// The migration, where it could be resolved.
+    pub migration: Option<Migration>,
+    /// The table, where there is one.
+    pub detail: Option<TableDetail>,
+    /// What makes it impossible now. Empty: it may start.
+    pub blockers: Vec<Blocker>,
+    /// What should be known.
+    pub warnings: Vec<Warning>,
+    /// What depends on the old column or names it.
+    pub dependents: Vec<Dependent>,
+}
+
+/// Looks at the database. Changes nothing. The client must not be in a transaction, nor be shared meanwhile.
+///
+/// Whether another migration is active on the table is not looked at here: that is in the control tables.
+pub async fn preflight(client: &Client, spec: &MigrationSpec) -> Result<Preflight, CatalogError> {
+    let Change::RenameColumn(change) = &spec.change;
+    let mut found = Preflight { migration: None, detail: None, blockers: vec![], warnings: vec![], dependents: vec![] };
+    let Some(detail) = detail(client, &change.table).await? else {
+        found.blockers.push(no_table(client, change).await?);
+        return Ok(found);
+    };
+    found.blockers.extend(server_blockers(&detail));
+    found.blockers.extend(resolve::table_blockers(spec, &detail));
+    found.blockers.extend(foreign_key_types(&detail));
+    found.blockers.extend(not_owner(client, change).await?);
+    if detail.relation.column(&change.column).is_some() {
+        found.look_at_dependents(client, change, &detail).await?;
+        if let Some((old, new)) = found.look_at_types(client, change, &detail).await? {
+            found.look_at_values(client, spec, &detail, &old, &new).await?;
+        }
+    }
+    found.detail = Some(detail);
+    Ok(found)
+}
+
+impl Preflight {
+    async fn look_at_dependents(
+        &mut self,
+        client: &Client,
+        change: &RenameColumn,
+        detail: &TableDetail,
+    ) -> Result<(), CatalogError> {
+        let column = &change.column;
+        self.dependents = detail.dependents.iter().filter(|dependent| &dependent.column == column).cloned().collect();
+        self.dependents.extend(functions_naming(client, &change.table, column).await?);
+        for dependent in &self.dependents {
+            match dependent.kind {
+                DependentKind::View
+                | DependentKind::MaterializedView
+                | DependentKind::Rule
+                | DependentKind::Policy
+                | DependentKind::Trigger
+                | DependentKind::Publication
+                | DependentKind::GeneratedColumn
+                | DependentKind::Function
+                | DependentKind::Other => self.blockers.push(Blocker::new(
+                    "dependent",
+                    format!("{} depends on column {:?}", dependent.name, column.as_str()),
+                    "The old column could not be dropped, and nothing is ever dropped with CASCADE.",
+                    "Drop it before the start and make it again on the new column after the end.",
+                )),
+                DependentKind::FunctionText => self.warnings.push(Warning {
+                    code: "function_names_column",
+                    what: format!("{} names {:?} in its text", dependent.name, column.as_str()),
+                    todo: "Change it before `crossfade complete` if it means this column: it is not rewritten.".into(),
+                }),
+                DependentKind::Statistics => self.warnings.push(Warning {
+                    code: "not_carried",
+                    what: format!("{} will be dropped with the old column", dependent.name),
+                    todo: "Create it on the new column when the migration is verified.".into(),
+                }),
+                DependentKind::Sequence => {}
+            }
+        }
+        self.look_at_triggers(client, change, detail).await?;
+        for publication in &detail.publications {
+            self.warnings.push(Warning {
+                code: "published",
+                what: format!("the table is published in {:?}", publication.as_str()),
+                todo: "Add the new column on the subscribers before the start.".into(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn look_at_triggers(
+        &mut self,
+        client: &Client,
+        change: &RenameColumn,
+        detail: &TableDetail,
+    ) -> Result<(), CatalogError> {
+        let column = change.column.as_str();
+        for trigger in &detail.triggers {
+            if trigger.source.as_deref().is_some_and(|source| names_word(source, column)) {
+                self.warnings.push(Warning {
+                    code: "trigger_names_column",
+                    what: format!("trigger {} calls {}, which names {column:?}", trigger.name, trigger.function),
+                    todo: "It works until `crossfade complete`, which waits until it is changed or dropped.".into(),
+                });
+            }
+        }
+        let on_update = |definition: &str| definition.contains("UPDATE") && !definition.contains("UPDATE OF ");
+        let fires = detail.triggers.iter().filter(|trigger| on_update(&trigger.definition) && trigger.enabled != "D");
+        let names: Vec<&str> = fires.map(|trigger| trigger.name.as_str()).collect();
+        if !names.is_empty() && !may_silence_triggers(client).await? {
+            self.warnings.push(Warning {
+                code: "copy_fires_triggers",
+                what: format!("the copy will fire the table's own triggers: {}", names.join(", ")),
+                todo: "Grant the role SET on parameter session_replication_role (PostgreSQL 15 and up), or check \
+                       that they do no harm when every row is updated once."
+                    .into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Both types, and whether `up` and `down` may be stored: tried by PostgreSQL itself.
+    async fn look_at_types(
+        &mut self,
+        client: &Client,
+        change: &RenameColumn,
+        detail: &TableDetail,
+    ) -> Result<Option<(ResolvedType, ResolvedType)>, CatalogError> {
+        let Some(column) = detail.relation.column(&change.column) else { return Ok(None) };
+        let wanted = change.type_sql.as_deref().unwrap_or(&column.type_sql);
+        let (old, new) = match (resolve_type(client, &column.type_sql).await?, resolve_type(client, wanted).await?) {
+            (Ok(old), Ok(new)) => (old, new),
+            (Err(message), _) | (_, Err(message)) => {
+                self.blockers.push(Blocker::new(
+                    "no_such_type",
+                    format!("the type {wanted:?} cannot be used"),
+                    format!("PostgreSQL says: {message}."),
+                    "Write a type that exists, with its schema unless it is PostgreSQL's own.",
+                ));
+                return Ok(None);
+            }
+        };
+        let collation = detail.column(&change.column).and_then(|column| column.collation.as_deref());
+        let collate = |of: &ResolvedType| match collation {
+            Some(name) if of.collatable => format!(" COLLATE {name}"),
+            Some(_) | None => String::new(),
+        };
+        let text =
+            |expr: &Option<Expr>, bare: &crate::schema::Ident| expr.as_ref().map_or_else(|| bare.quoted(), Expr::sql);
+        let probes = [
+            (
+                "up",
+                change.up.as_ref(),
+                format!("LIKE {}", change.table.quoted()),
+                format!(
+                    "{}{} GENERATED ALWAYS AS ({}) STORED",
+                    new.type_sql,
+                    collate(&new),
+                    text(&change.up, &change.column)
+                ),
+            ),
+            (
+                "down",
+                change.down.as_ref(),
+                format!("{} {}{}", change.to.quoted(), new.type_sql, collate(&new)),
+                format!(
+                    "{}{} GENERATED ALWAYS AS ({}) STORED",
+                    old.type_sql,
+                    collate(&old),
+                    text(&change.down, &change.to)
+                ),
+            ),
+        ];
+        for (direction, expr, columns, generated) in probes {
+            let sql = format!(
+                "CREATE TEMPORARY TABLE crossfade_probe ({columns}) ON COMMIT DROP; \
+                 ALTER TABLE pg_temp.crossfade_probe ADD COLUMN \"~probe\" {generated}"
+            );
+            if let Err(error) = client.batch_execute(&sql).await {
+                self.blockers.push(refused_expression(client, direction, expr, error).await?);
+            }
+        }
+        Ok(self.blockers.is_empty().then_some((old, new)))
+    }
+
+    /// The migration, and what it does to values that are there.
+    async fn look_at_values(
+        &mut self,
+        client: &Client,
+        spec: &MigrationSpec,
+        detail: &TableDetail,
+        old: &ResolvedType,
+        new: &ResolvedType,
+    ) -> Result<(), CatalogError> {
+        let migration = match resolve::resolve(spec, detail, old, new) {
+            Ok(migration) => migration,
+            Err(blockers) => {
+                self.blockers.extend(blockers);
+                return Ok(());
+            }
+        };
+        if let Err(blockers) = ddl::build(&migration, detail) {
+            self.blockers.extend(blockers);
+        }
+        self.warnings.extend(ddl::not_carried(&migration, detail).into_iter().map(|what| Warning {
+            code: "not_carried",
+            what: format!("{what} is not put on the new column, since its values are others"),
+            todo: "Add it on the new column yourself where it should hold, before `crossfade complete`.".into(),
+        }));
+        if let Ok(trial) = resolve::resolve_in("pg_temp", spec, detail, old, new) {
+            self.send_there_and_back(client, &trial, old).await?;
+        }
+        self.migration = Some(migration);
+        Ok(())
+    }
+
+    /// `down(up(x)) = x` on rows at both ends of the table.
+    async fn send_there_and_back(
+        &mut self,
+        client: &Client,
+        trial: &Migration,
+        old: &ResolvedType,
+    ) -> Result<(), CatalogError> {
+        let sql = there_and_back(trial, old);
+        let rows = match client.simple_query(&sql).await {
+            Ok(messages) => messages,
+            Err(error) if error.as_db_error().is_some() => {
+                self.blockers.push(Blocker::new(
+                    "trial_failed",
+                    "values of the table could not be sent there and back",
+                    format!("PostgreSQL says: {}.", postgres_message(&error)),
+                    "Change `up` or `down` so that every value which `up` gives is one that `down` takes.",
+                ));
+                return Ok(());
+            }
+            Err(source) => return Err(CatalogError::Postgres { context: "try the lens on values", source }),
+        };
+        let row = rows.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let count = |at| row.and_then(|row| row.get(at)).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let (looked, lost, misfits) = (count(0), count(1), count(2));
+        if lost > 0 {
+            self.blockers.push(Blocker::new(
+                "loss",
+                format!("{lost} of {looked} rows looked at do not come back as they were"),
+                "After the old column is dropped, old sessions read `down` of the new one: they would see other values.",
+                "Change `up` and `down` so that down(up(value)) is the value, or clean the data up first.",
+            ));
+        }
+        if misfits > 0 {
+            self.warnings.push(Warning {
+                code: "misfits",
+                what: format!("{misfits} of {looked} rows looked at do not fit the new column"),
+                todo: "They will go to quarantine, which must be empty before reads can move.".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The statements that try the lens on both ends of the table, with its functions in `pg_temp`. One implicit
+/// transaction; the functions are dropped at its end.
+fn there_and_back(trial: &Migration, old: &ResolvedType) -> String {
+    let mut sql: Vec<String> = Vec::new();
+    for function in &trial.functions {
+        // Only the definition: nobody else could call it anyway.
+        sql.extend(ddl::lens_function(function).into_iter().take(1));
+    }
+    let keys: Vec<String> = trial.key.iter().map(|key| key.name.quoted()).collect();
+    let down: Vec<String> = keys.iter().map(|key| format!("{key} DESC")).collect();
+    let table = trial.lens.table.quoted();
+    let (Some(from), Some(to)) = (trial.lens.old.first(), trial.lens.new.first()) else { return String::new() };
+    let x = from.name.quoted();
+    let safe = to.from.safe.render(|_| "s.x".to_owned());
+    let back = from.from.read.render(|_| "s.y".to_owned());
+    let fits = to.from.fits.as_ref().map_or_else(|| "true".to_owned(), |fits| fits.render(|_| "s.x".to_owned()));
+    let lost = distinct(&old.base_type_sql, "s.x", &back);
+    sql.push(format!(
+        "SELECT count(*), count(*) FILTER (WHERE s.fits AND {lost}), count(*) FILTER (WHERE NOT s.fits) \
+         FROM (SELECT s.x, {safe} AS y, {fits} AS fits FROM (\
+         SELECT DISTINCT ON (s.place) s.x FROM (\
+         (SELECT ctid AS place, {x} AS x FROM ONLY {table} ORDER BY {asc} LIMIT {SAMPLE_ROWS}) UNION ALL \
+         (SELECT ctid, {x} FROM ONLY {table} ORDER BY {desc} LIMIT {SAMPLE_ROWS})) AS s) AS s) AS s",
+        asc = keys.join(", "),
+        desc = down.join(", "),
+    ));
+    sql.extend(trial.functions.iter().map(ddl::drop_function));
+    sql.join(";\n")
+}
+
+async fn no_table(client: &Client, change: &RenameColumn) -> Result<Blocker, CatalogError> {
+    let catalog = load(client).await?;
+    let mut names: Vec<String> = catalog.relations().map(|relation| relation.name.to_string()).collect();
+    names.sort();
+    let elsewhere: Vec<&String> =
+        names.iter().filter(|name| name.ends_with(&format!(".{}", change.table.name))).collect();
+    let todo = match crate::migration::near::nearest(&change.table.to_string(), names.iter().map(String::as_str)) {
+        _ if !elsewhere.is_empty() => format!("There is {}; write the schema too.", elsewhere[0]),
+        Some(near) => format!("Did you mean {near}?"),
+        None => "Look at the name, the schema, and the database that the connection string names.".to_owned(),
+    };
+    Ok(Blocker::new(
+        "no_such_table",
+        format!("there is no table {}", change.table),
+        "The table must exist before the migration starts.",
+        todo,
+    ))
+}
+
+fn server_blockers(detail: &TableDetail) -> Option<Blocker> {
+    (detail.server_version < SERVER_VERSION_MIN).then(|| {
+        Blocker::new(
+            "server_too_old",
+            format!("the server is PostgreSQL {}", detail.server_version / 10_000),
+            "PostgreSQL 13 is the oldest that is supported.",
+            "Upgrade the server.",
+        )
+    })
+}
+
+/// Keys whose operators are an extension's: our session would not find them, and walk in another order than the index.
+fn foreign_key_types(detail: &TableDetail) -> Vec<Blocker> {
+    let keys = detail.relation.primary_key.iter().filter_map(|name| detail.relation.column(name));
+    let foreign = keys.filter(|key| detail.column(&key.name).is_some_and(|column| column.foreign_type));
+    foreign
+        .map(|key| {
+            Blocker::new(
+                "key_type",
+                format!("primary key column {:?} has the type {}", key.name.as_str(), key.type_sql),
+                "Walking by a key of an extension's type is not built yet.",
+                "Nothing can be done in this version.",
+            )
+        })
+        .collect()
+}
+
+async fn not_owner(client: &Client, change: &RenameColumn) -> Result<Option<Blocker>, CatalogError> {
+    let sql = "SELECT pg_has_role(current_user, c.relowner, 'USAGE'), pg_get_userbyid(c.relowner)::text \
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    let names = [change.table.schema.as_str(), change.table.name.as_str()];
+    let row = client.query_one(sql, &[&names[0], &names[1]]).await.map_err(postgres("look for the owner"))?;
+    let (may, owner): (bool, String) = (row.get(0), row.get(1));
+    Ok((!may).then(|| {
+        Blocker::new(
+            "not_owner",
+            format!("{} belongs to role {owner:?}", change.table),
+            "Only its owner may add columns and triggers.",
+            "Let crossfade connect as that role, or as one that is a member of it.",
+        )
+    }))
+}
+
+/// PostgreSQL would not store the expression's value; its own words say why.
+async fn refused_expression(
+    client: &Client,
+    direction: &str,
+    expr: Option<&Expr>,
+    error: tokio_postgres::Error,
+) -> Result<Blocker, CatalogError> {
+    let Some(db) = error.as_db_error() else {
+        return Err(CatalogError::Postgres { context: "try the expressions", source: error });
+    };
+    let said = format!("PostgreSQL says: {}.", postgres_message(&error));
+    Ok(match db.code().code() {
+        "42P17" => {
+            let names: Vec<String> = expr.iter().flat_map(|expr| expr.functions()).map(str::to_owned).collect();
+            let mut guilty = volatility(client, &names).await?;
+            guilty.retain(|(_, letter)| letter != "i");
+            let which: Vec<String> = guilty.into_iter().map(|(name, _)| name).collect();
+            Blocker::new(
+                "not_immutable",
+                format!("`{direction}` may give another value each time it is asked"),
+                match which.as_slice() {
+                    [] => said,
+                    which => format!("Not immutable: {}. {said}", which.join(", ")),
+                },
+                "Use immutable functions, operators and casts only: the value must follow from the row alone.",
+            )
+        }
+        "42804" => Blocker::new(
+            "not_assignable",
+            format!("the value of `{direction}` cannot be stored in the column"),
+            said,
+            format!("Give `{direction}` with a cast to the column's type."),
+        ),
+        "42501" => Blocker::new(
+            "no_temporary_tables",
+            "the role may not create temporary tables",
+            format!("Expressions are tried on one. {said}"),
+            "GRANT TEMPORARY ON DATABASE ... TO the role.",
+        ),
+        _ => Blocker::new(
+            "expression",
+            format!("`{direction}` does not work"),
+            said,
+            "Correct the expression. Names outside pg_catalog need their schema: clients have search paths of their own.",
+        ),
+    })
+}

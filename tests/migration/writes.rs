@@ -1,0 +1,231 @@
+//! What the sync trigger makes of every kind of write, in every mode.
+
+use crossfade::migration::ddl::SyncMode;
+
+use crate::bench::{Bench, bench, file, narrower};
+
+const USERS: &str = "
+    CREATE TABLE users (id int PRIMARY KEY, username varchar(255), email text);
+    INSERT INTO users VALUES (1, 'one', 'e'), (2, 'two', 'e'), (3, NULL, 'e');";
+
+/// Runs the statement, and compares the row with that id: `username|handle`.
+async fn check(bench: &Bench, sql: &str, id: i32, expected: &str) {
+    bench.sql(sql).await;
+    let rows = bench.rows(&format!("SELECT username, handle FROM users WHERE id = {id}")).await;
+    assert_eq!(rows, [expected], "{sql}");
+}
+
+fn long(text: &str) -> String {
+    text.repeat(150)
+}
+
+#[tokio::test]
+async fn old_wins_until_contracting() {
+    let bench = bench(USERS, &narrower()).await;
+    let migration = bench.dual_writing().await;
+    for mode in [SyncMode::Quarantine, SyncMode::Strict] {
+        bench.mode(&migration, mode).await;
+        bench.sql("DELETE FROM users WHERE id > 9; UPDATE users SET username = 'two' WHERE id = 2").await;
+        check(&bench, "INSERT INTO users (id, username) VALUES (10, 'a')", 10, "a|a").await;
+        check(&bench, "INSERT INTO users (id, handle) VALUES (11, 'b')", 11, "b|b").await;
+        check(&bench, "INSERT INTO users (id, username, handle) VALUES (12, 'a', 'b')", 12, "a|a").await;
+        check(&bench, "INSERT INTO users (id, username, handle) VALUES (13, 'a', 'a')", 13, "a|a").await;
+        check(&bench, "INSERT INTO users (id) VALUES (14)", 14, "NULL|NULL").await;
+        check(&bench, "UPDATE users SET username = 'c' WHERE id = 10", 10, "c|c").await;
+        check(&bench, "UPDATE users SET handle = 'd' WHERE id = 10", 10, "d|d").await;
+        check(&bench, "UPDATE users SET username = 'e', handle = 'f' WHERE id = 10", 10, "e|e").await;
+        check(&bench, "UPDATE users SET username = NULL WHERE id = 10", 10, "NULL|NULL").await;
+        check(&bench, "UPDATE users SET handle = 'g' WHERE id = 10", 10, "g|g").await;
+        check(&bench, "UPDATE users SET handle = NULL WHERE id = 10", 10, "NULL|NULL").await;
+        check(&bench, "UPDATE users SET username = 'C', email = 'x' WHERE id = 10", 10, "C|C").await;
+        let upsert = "INSERT INTO users VALUES (10, 'h') ON CONFLICT (id) DO UPDATE SET username = excluded.username";
+        check(&bench, upsert, 10, "h|h").await;
+        check(&bench, "UPDATE users SET email = 'repaired' WHERE id = 2", 2, "two|two").await;
+    }
+}
+
+#[tokio::test]
+async fn new_wins_in_contracting() {
+    let bench = bench(USERS, &narrower()).await;
+    bench.contracting().await;
+    check(&bench, "INSERT INTO users (id, handle) VALUES (10, 'a')", 10, "a|a").await;
+    check(&bench, "INSERT INTO users (id, username) VALUES (11, 'b')", 11, "b|b").await;
+    check(&bench, "INSERT INTO users (id, username, handle) VALUES (12, 'a', 'b')", 12, "b|b").await;
+    check(&bench, "INSERT INTO users (id) VALUES (13)", 13, "NULL|NULL").await;
+    check(&bench, "UPDATE users SET handle = 'c' WHERE id = 10", 10, "c|c").await;
+    check(&bench, "UPDATE users SET username = 'd' WHERE id = 10", 10, "d|d").await;
+    check(&bench, "UPDATE users SET username = 'e', handle = 'f' WHERE id = 10", 10, "f|f").await;
+    check(&bench, "UPDATE users SET handle = NULL WHERE id = 10", 10, "NULL|NULL").await;
+    let (state, _) = bench.fails(&format!("UPDATE users SET username = '{}' WHERE id = 10", long("x"))).await;
+    assert_eq!(state, "22001");
+}
+
+#[tokio::test]
+async fn a_default_moves_to_the_new_column_in_contracting() {
+    let schema = "CREATE TABLE users (id int PRIMARY KEY, username varchar(255) DEFAULT 'anon');";
+    let bench = bench(schema, &narrower()).await;
+    let migration = bench.dual_writing().await;
+    check(&bench, "INSERT INTO users (id) VALUES (1)", 1, "anon|anon").await;
+    bench.rollback(&migration).await;
+    bench.contracting().await;
+    check(&bench, "INSERT INTO users (id) VALUES (2)", 2, "anon|anon").await;
+    check(&bench, "INSERT INTO users (id, handle) VALUES (3, NULL)", 3, "NULL|NULL").await;
+    check(&bench, "INSERT INTO users (id, handle) VALUES (4, 'x')", 4, "x|x").await;
+    check(&bench, "INSERT INTO users (id, username) VALUES (5, 'y')", 5, "y|y").await;
+    check(&bench, "INSERT INTO users (id, username, handle) VALUES (6, DEFAULT, DEFAULT)", 6, "anon|anon").await;
+}
+
+#[tokio::test]
+async fn not_null_holds_and_is_filled() {
+    let schema = "CREATE TABLE users (id int PRIMARY KEY, username varchar(255) NOT NULL);";
+    let bench = bench(schema, &narrower()).await;
+    bench.contracting().await;
+    check(&bench, "INSERT INTO users (id, handle) VALUES (1, 'a')", 1, "a|a").await;
+    let (state, message) = bench.fails("INSERT INTO users (id, handle) VALUES (2, NULL)").await;
+    assert_eq!(state, "23502");
+    assert!(message.contains("\"username\""), "{message}");
+    assert_eq!(bench.fails("UPDATE users SET handle = NULL").await.0, "23502");
+}
+
+#[tokio::test]
+async fn a_trigger_of_the_users_has_its_say_first() {
+    let schema = "
+        CREATE TABLE users (id int PRIMARY KEY, username varchar(255), email text);
+        CREATE FUNCTION fold() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN NEW.username := lower(NEW.username); RETURN NEW; END';
+        CREATE TRIGGER zz_fold BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fold();";
+    let bench = bench(schema, &narrower()).await;
+    let preflight = bench.preflight().await;
+    assert!(preflight.warnings.iter().any(|warning| warning.code == "trigger_names_column"));
+    let migration = bench.dual_writing().await;
+    check(&bench, "INSERT INTO users VALUES (1, 'MiXeD', '', 'MiXeD')", 1, "mixed|mixed").await;
+    check(&bench, "UPDATE users SET username = 'OtheR', handle = 'OtheR'", 1, "other|other").await;
+    let detail = bench.detail(&migration).await;
+    let broken = crossfade::catalog::breaks_on_contract(&detail, &migration.lens.old[0].name);
+    assert_eq!(broken, ["trigger zz_fold (its function public.fold names it)"]);
+}
+
+#[tokio::test]
+async fn writers_that_never_cross_the_wire_are_covered() {
+    let schema = "
+        CREATE TABLE teams (name varchar(255) PRIMARY KEY);
+        INSERT INTO teams VALUES ('a'), ('b'), ('c');
+        CREATE TABLE users (id int PRIMARY KEY, username varchar(255) REFERENCES teams ON UPDATE CASCADE ON DELETE SET NULL);
+        INSERT INTO users VALUES (1, 'a'), (2, 'b'), (3, 'c');";
+    let bench = bench(schema, &narrower()).await;
+    let migration = bench.verified().await;
+    check(&bench, "UPDATE teams SET name = 'A' WHERE name = 'a'", 1, "A|A").await;
+    check(&bench, "DELETE FROM teams WHERE name = 'b'", 2, "NULL|NULL").await;
+    check(&bench, "SET session_replication_role = replica; UPDATE users SET username = 'A' WHERE id = 3", 3, "A|A")
+        .await;
+    bench.sql("RESET session_replication_role; INSERT INTO teams VALUES ('z')").await;
+    check(&bench, "DO $$ BEGIN UPDATE users SET username = 'z' WHERE id = 3; END $$", 3, "z|z").await;
+    assert_eq!(bench.drift(&migration).await.found, 0);
+}
+
+#[tokio::test]
+async fn misfits_go_to_quarantine_and_are_refused_once_reads_may_move() {
+    let bench = bench(USERS, &narrower()).await;
+    bench.sql(&format!("INSERT INTO users VALUES (4, '{}')", long("p"))).await;
+    let migration = bench.dual_writing().await;
+    let copied = bench.copy(&migration).await;
+    assert_eq!((copied.rows, copied.found, copied.misfits), (4, 2, 1));
+    let quarantine = "SELECT key, error FROM crossfade.quarantine ORDER BY key";
+    assert_eq!(bench.rows(quarantine).await, ["[4]|value too long for type character varying(100)"]);
+
+    let misfit = long("q");
+    check(&bench, &format!("INSERT INTO users VALUES (5, '{misfit}')"), 5, &format!("{misfit}|NULL")).await;
+    check(&bench, &format!("UPDATE users SET username = '{misfit}' WHERE id = 1"), 1, &format!("{misfit}|NULL")).await;
+    check(&bench, "UPDATE users SET email = 'again' WHERE id = 1", 1, &format!("{misfit}|NULL")).await;
+    assert_eq!(bench.rows("SELECT key FROM crossfade.quarantine ORDER BY 1").await, ["[1]", "[4]", "[5]"]);
+    assert_eq!(bench.drift(&migration).await.misfits, 3);
+    assert_eq!(bench.recheck(&migration).await, 3);
+
+    check(&bench, "UPDATE users SET username = 'short' WHERE id = 1", 1, "short|short").await;
+    bench.sql("DELETE FROM users WHERE id = 4").await;
+    assert_eq!(bench.recheck(&migration).await, 1);
+    check(
+        &bench,
+        &format!("UPDATE users SET username = '{}' WHERE id = 5", "é".repeat(100)),
+        5,
+        &format!("{0}|{0}", "é".repeat(100)),
+    )
+    .await;
+    assert_eq!(bench.recheck(&migration).await, 0);
+
+    // A misfit whose new value is not even NULL: the copy and the trigger both note it.
+    let planted = format!(
+        "ALTER TABLE users DISABLE TRIGGER \"{0}\"; UPDATE users SET username = '{misfit}' WHERE id = 2; \
+         ALTER TABLE users ENABLE ALWAYS TRIGGER \"{0}\"",
+        migration.trigger()
+    );
+    bench.sql(&planted).await;
+    let copied = bench.copy(&migration).await;
+    assert_eq!((copied.found, copied.misfits), (1, 1));
+    assert_eq!(bench.rows("SELECT key FROM crossfade.quarantine").await, ["[2]"]);
+    check(&bench, "UPDATE users SET username = 'two' WHERE id = 2", 2, "two|two").await;
+    assert_eq!(bench.recheck(&migration).await, 0);
+
+    bench.mode(&migration, SyncMode::Strict).await;
+    for sql in [
+        format!("INSERT INTO users VALUES (6, '{misfit}')"),
+        format!("UPDATE users SET username = '{misfit}' WHERE id = 1"),
+        // The assignment would cut trailing blanks in silence; old and new would no longer agree.
+        format!("UPDATE users SET username = 'x{}' WHERE id = 1", " ".repeat(150)),
+    ] {
+        let (state, message) = bench.fails(&sql).await;
+        assert_eq!((state.as_str(), message.as_str()), ("22001", "value too long for type character varying(100)"));
+    }
+    assert_eq!(bench.drift(&migration).await.misfits, 0);
+}
+
+#[tokio::test]
+async fn a_role_with_no_rights_but_on_the_table_may_write() {
+    let bench = bench(USERS, &file("table='users'\ncolumn='username'\nto='handle'\ntype='integer'\nup='username::integer'\ndown='handle::text'")).await;
+    bench
+        .sql(
+            "UPDATE users SET username = id; DROP ROLE IF EXISTS clerk; CREATE ROLE clerk; GRANT ALL ON users TO clerk",
+        )
+        .await;
+    bench.dual_writing().await;
+    bench.sql("SET ROLE clerk; SET search_path = public").await;
+    bench.sql("INSERT INTO users VALUES (10, '5'), (11, 'five')").await;
+    bench.sql("UPDATE users SET username = '6' WHERE id = 10").await;
+    bench.sql("RESET ROLE").await;
+    assert_eq!(bench.rows("SELECT username, handle FROM users WHERE id > 9 ORDER BY id").await, ["6|6", "five|NULL"]);
+    assert_eq!(bench.rows("SELECT key FROM crossfade.quarantine").await, ["[11]"]);
+    bench.sql("DROP OWNED BY clerk; DROP ROLE clerk").await;
+}
+
+#[tokio::test]
+async fn an_up_of_the_users_is_computed_by_trying() {
+    let keys = "table='users'\ncolumn='username'\nto='age'\ntype='integer'\nup='username::integer'\ndown='age::text'";
+    let bench = bench(
+        "CREATE TABLE users (id int PRIMARY KEY, username text);
+         INSERT INTO users VALUES (1, '1'), (2, 'two'), (3, '3000000000'), (4, NULL)",
+        &file(keys),
+    )
+    .await;
+    let preflight = bench.preflight().await;
+    assert!(preflight.warnings.iter().any(|w| w.code == "misfits" && w.what.starts_with("2 of")), "{preflight:#?}");
+    let migration = bench.dual_writing().await;
+    let copied = bench.copy(&migration).await;
+    assert_eq!((copied.rows, copied.found, copied.misfits), (4, 1, 2));
+    assert_eq!(
+        bench.rows("SELECT key, error FROM crossfade.quarantine ORDER BY key").await,
+        [
+            "[2]|invalid input syntax for type integer: \"two\"",
+            "[3]|value \"3000000000\" is out of range for type integer"
+        ]
+    );
+    bench.sql("UPDATE users SET age = 7 WHERE id = 1; INSERT INTO users (id, age) VALUES (5, 8)").await;
+    bench.sql("UPDATE users SET username = '9' WHERE id = 2").await;
+    assert_eq!(
+        bench.rows("SELECT id, username, age FROM users WHERE id <> 3 ORDER BY id").await,
+        ["1|7|7", "2|9|9", "4|NULL|NULL", "5|8|8"]
+    );
+    assert_eq!(bench.recheck(&migration).await, 1);
+    bench.mode(&migration, SyncMode::Strict).await;
+    let (state, message) = bench.fails("UPDATE users SET username = 'x' WHERE id = 1").await;
+    assert_eq!((state.as_str(), message.as_str()), ("22P02", "invalid input syntax for type integer: \"x\""));
+}
