@@ -66,6 +66,26 @@ impl Edits {
         out
     }
 
+    /// The edited text of these bytes of the source, by the edits that lie wholly within them.
+    pub fn apply_within(&self, source: &str, range: Range<usize>) -> String {
+        let mut out = String::new();
+        let mut from = range.start;
+        let first = self.edits.partition_point(|edit| edit.range.start < range.start);
+        let inside = self.edits[first..].iter().take_while(|edit| edit.range.start <= range.end);
+        for edit in inside.filter(|edit| edit.range.end <= range.end) {
+            out.push_str(source.get(from..edit.range.start).unwrap_or_default());
+            out.push_str(&edit.text);
+            from = edit.range.end;
+        }
+        out.push_str(source.get(from..range.end).unwrap_or_default());
+        out
+    }
+
+    /// Whether an edit was made in these bytes.
+    pub fn touch(&self, range: Range<usize>) -> bool {
+        self.edits.iter().any(|edit| edit.range.start < range.end && edit.range.end > range.start)
+    }
+
     /// The byte of the client's text that a byte of the edited text came from; for a byte that an edit put there, where
     /// that edit begins.
     pub fn source_offset(&self, edited: usize) -> usize {
@@ -86,6 +106,11 @@ impl Edits {
     /// A note for the client that goes out as a WARNING beside the statement.
     pub fn warn(&mut self, message: impl Into<String>) {
         self.warnings.push(message.into());
+    }
+
+    /// The bytes of what is put in.
+    pub fn text_bytes(&self) -> usize {
+        self.edits.iter().map(|edit| edit.text.len() + std::mem::size_of::<Edit>()).sum()
     }
 
     /// The notes for the client.

@@ -3,12 +3,34 @@
 //! Pure: `rewrite(statement, context) -> decision`; no I/O, no clock, no globals. Knows tables as views and stores
 //! (`migration::TableView`), never a kind of change or a phase.
 
+mod cache;
+mod classify;
+mod copy;
 mod edits;
+mod figure;
+mod insert;
+pub mod lex;
+mod mask;
+mod mistakes;
+mod plan;
+mod read;
+mod reads;
+mod resolve;
+mod screen;
+mod second;
+mod survey;
+mod tend;
+mod update;
+mod writes;
 
-pub use edits::Edits;
+pub use cache::PlanCache;
+pub use classify::{CopyEnd, Kind, Setting, Statement, Statements, classify};
+pub use edits::{Edits, Overlap};
+pub use mask::{ErrorTexts, mask_error};
+pub use screen::{Mention, Screen};
 
-use crate::migration::{Bucket, Rules, Shape};
-use crate::schema::{Ident, Refusal};
+use crate::migration::{Bucket, OnUnsupported, Rules, Shape};
+use crate::schema::{Ident, Refusal, SqlState};
 
 /// What unqualified names mean in a session, as PostgreSQL itself said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -43,4 +65,82 @@ pub enum Rewrite {
     Rewritten(Edits),
     /// Answer the client ourselves; nothing reaches the server.
     Refused(Refusal),
+}
+
+/// A decision and why it was taken, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// What becomes of the text.
+    pub rewrite: Rewrite,
+    /// One sentence per table reference or construct.
+    pub reasons: Vec<String>,
+}
+
+/// Decides what becomes of a text.
+pub fn rewrite(text: &str, cx: &Context<'_>) -> Rewrite {
+    rewrite_explained(text, cx).rewrite
+}
+
+/// Decides what becomes of a text, and says why.
+pub fn rewrite_explained(text: &str, cx: &Context<'_>) -> Explained {
+    let mut reasons = Vec::new();
+    let rewrite = match plan_text(text, cx, &mut reasons) {
+        Ok(edits) if edits.is_empty() && edits.warnings().is_empty() => Rewrite::Unchanged,
+        Ok(edits) => Rewrite::Rewritten(edits),
+        Err(refusal) => pass_with_warning(text, cx, refusal, &mut reasons),
+    };
+    Explained { rewrite, reasons }
+}
+
+fn plan_text(text: &str, cx: &Context<'_>, reasons: &mut Vec<String>) -> Result<Edits, Refusal> {
+    if Screen::new(cx.rules).mentions(text.as_bytes(), cx.standard_conforming_strings) != Mention::Identifier {
+        reasons.push("no identifier in it is the name of a table under migration".to_owned());
+        return Ok(Edits::new());
+    }
+    let text = match read::Text::new(text, cx.standard_conforming_strings) {
+        Ok(text) => text,
+        Err(read::Unread::Unterminated) => {
+            reasons.push("it does not end: PostgreSQL executes nothing of it, and has its own error for it".to_owned());
+            return Ok(Edits::new());
+        }
+        Err(read::Unread::TooLarge(bound)) => {
+            return Err(Refusal::unsupported("this statement is too large to be rewritten")
+                .detail(format!("It mentions a table under migration, and has too many {bound} to be read."))
+                .hint("Split it into smaller statements."));
+        }
+    };
+    // The readers are other people's code over a client's text: a panic of theirs ends in a refusal, never further.
+    let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut edits = Edits::new();
+        let mut reasons = Vec::new();
+        let planned = text
+            .statements
+            .iter()
+            .try_for_each(|statement| plan::plan(&text.piece(statement.clone()), cx, &mut edits, &mut reasons));
+        (planned.map(|()| edits), reasons)
+    }));
+    let (edits, why) = planned.unwrap_or_else(|_| {
+        let refusal = Refusal::unsupported("this statement cannot be rewritten")
+            .detail("The proxy fails to read it.")
+            .hint("Write it in another form, and report it as a defect of the proxy.");
+        (Err(refusal), Vec::new())
+    });
+    reasons.extend(why);
+    edits
+}
+
+/// What the migration's policy makes of a refusal: where every table of the rules says so, a statement that cannot be
+/// rewritten passes as it is, with a warning. A name that does not exist stays an error.
+fn pass_with_warning(text: &str, cx: &Context<'_>, refusal: Refusal, reasons: &mut Vec<String>) -> Rewrite {
+    let warns = cx.rules.tables().all(|rules| match rules.on_unsupported {
+        OnUnsupported::Warn => true,
+        OnUnsupported::Refuse => false,
+    });
+    if !warns || refusal.state != SqlState::UNSUPPORTED {
+        return Rewrite::Refused(refusal);
+    }
+    reasons.push(format!("passed as it is by the migration's policy: {} ({} bytes)", refusal.message, text.len()));
+    let mut edits = Edits::new();
+    edits.warn(refusal.message);
+    Rewrite::Rewritten(edits)
 }

@@ -1,0 +1,221 @@
+//! The statement forms around a target: DELETE, MERGE, COPY, and the dispatch to UPDATE and INSERT.
+
+use squawk_syntax::{SyntaxKind, SyntaxNode};
+
+use super::plan::{Plan, refuse, sensitive, undefined_column, undefined_target};
+use super::reads::view_column;
+use super::survey::{Meaning, Target, child, relation_meaning};
+use crate::migration::{TableRules, TableView};
+use crate::schema::Refusal;
+
+impl Plan<'_, '_> {
+    /// Plans every target of the statement. Reads are planned between their references and their values, so that a
+    /// value that is written twice has its edits.
+    pub(super) fn targets(&mut self) -> Result<(), Refusal> {
+        let survey = self.survey;
+        for target in &survey.targets {
+            self.reasons.push(format!("{} is written in place", target.rules.table));
+            match target.node.kind() {
+                SyntaxKind::MERGE => self.merge(target)?,
+                SyntaxKind::INSERT => self.insert_into(target)?,
+                SyntaxKind::UPDATE => {
+                    if let Some(set) = child(&target.node, SyntaxKind::SET_CLAUSE) {
+                        self.set_clause(target, &set)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// MERGE: each action as the statement it stands for. Its star is refused: PostgreSQL 17 has another order for it.
+    fn merge(&mut self, target: &Target<'_>) -> Result<(), Refusal> {
+        let starred = self.survey.stars.iter().any(|star| {
+            star.node.ancestors().any(|node| node.kind() == SyntaxKind::RETURNING_CLAUSE)
+                && target.node.text_range().contains_range(star.node.text_range())
+        });
+        if starred {
+            return Err(refuse(target.rules, "a star in RETURNING of MERGE", "It cannot be written out.")
+                .hint("Name the columns instead of the star."));
+        }
+        let actions: Vec<SyntaxNode> = target
+            .node
+            .descendants()
+            .filter(|node| matches!(node.kind(), SyntaxKind::MERGE_UPDATE | SyntaxKind::MERGE_INSERT))
+            .filter(|node| node.ancestors().find(|n| n.kind() == SyntaxKind::MERGE).as_ref() == Some(&target.node))
+            .collect();
+        for action in actions {
+            match child(&action, SyntaxKind::SET_CLAUSE) {
+                Some(set) => self.set_clause(target, &set)?,
+                None => self.merge_insert(target, &action)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// `COPY users [(...)] FROM` and `TO`.
+    pub(super) fn copy(&mut self, statement: &SyntaxNode) -> Result<(), Refusal> {
+        let Some(table) = child(statement, SyntaxKind::COPY_TABLE) else { return Ok(()) };
+        let Some(name) = child(&table, SyntaxKind::TABLE_NAME_REF) else { return Ok(()) };
+        let Meaning::Migrating(rules) = relation_meaning(self.survey.cx, &self.survey.path(&name).0) else {
+            return Ok(());
+        };
+        if child(statement, SyntaxKind::COPY_FROM).is_some() {
+            return self.copy_from(&table, &name, rules);
+        }
+        self.copy_to(&table, &name, rules)
+    }
+
+    fn copy_to(&mut self, table: &SyntaxNode, name: &SyntaxNode, rules: &TableRules) -> Result<(), Refusal> {
+        let cx = self.survey.cx;
+        let view = rules.read_view(cx.shape, rules.route(cx.bucket));
+        let relation = cx.rules.catalog().relation(&rules.table);
+        let list = child(table, SyntaxKind::COLUMN_REF_LIST);
+        let mut columns = Vec::new();
+        match &list {
+            None => {
+                let generated = |column: &crate::migration::ViewColumn| {
+                    relation.and_then(|r| r.column(&column.name)).is_some_and(|stored| stored.generated)
+                };
+                columns.extend(view.columns.iter().filter(|column| !generated(column)).map(view_column));
+            }
+            Some(list) => {
+                for column in list.children() {
+                    let Some((name, place)) = self.survey.name_of(&column) else { continue };
+                    let all = view.columns.iter().chain(&view.fallback);
+                    match all.into_iter().find(|c| c.name.as_str() == name) {
+                        Some(column) => columns.push(view_column(column)),
+                        None => return Err(not_copied(&name, rules, place)),
+                    }
+                }
+            }
+        }
+        let only_plain = list.is_some() && self.touches(view).is_none();
+        if only_plain {
+            self.reasons.push("every column that COPY names is stored as it is".to_owned());
+            return Ok(());
+        }
+        self.reasons.push("COPY TO gives the columns that the session sees".to_owned());
+        let relation = self.piece.text_of(name).to_owned();
+        let whole = self.piece.range_of(table).end;
+        let start = self.piece.range_of(name).start;
+        self.replace(start..whole, format!("(SELECT {} FROM ONLY {relation})", columns.join(", ")))
+    }
+
+    fn copy_from(&mut self, table: &SyntaxNode, name: &SyntaxNode, rules: &TableRules) -> Result<(), Refusal> {
+        let view = rules.write_view(self.survey.cx.shape);
+        let list = child(table, SyntaxKind::COLUMN_REF_LIST);
+        let named: Vec<(String, usize)> = match &list {
+            Some(list) => list.children().filter_map(|column| self.survey.name_of(&column)).collect(),
+            None => self.copied_by_default(view, rules),
+        };
+        self.copy_condition(table, view, &named)?;
+        let mut stored = Vec::new();
+        for (column, place) in &named {
+            stored.push(self.copied_column(view, rules, column, *place)?);
+        }
+        // Outside of the list the names mean columns as well: options such as FORCE_NULL, and WHERE.
+        let mut elsewhere = false;
+        for (index, (token, own)) in self.piece.tokens.iter().enumerate() {
+            let listed = list.as_ref().is_some_and(|list| self.piece.range_of(list).contains(&token.start));
+            let Some(own) = own.as_deref().filter(|own| !listed && sensitive(view).any(|name| name.as_str() == *own))
+            else {
+                continue;
+            };
+            let at = named.iter().position(|(name, _)| name == own).filter(|_| self.is_forced(index));
+            match at {
+                Some(at) if stored[at] == super::reads::quote(own) => {}
+                Some(at) => self.replace(token.start..token.end, stored[at].as_str())?,
+                None => elsewhere = true,
+            }
+        }
+        let matched = (0..self.piece.tokens.len()).any(|index| self.piece.is_word(index, "match"));
+        let renamed = stored.iter().zip(&named).any(|(stored, (name, _))| stored != &super::reads::quote(name));
+        if elsewhere || (matched && renamed) {
+            let why = "Its options or its WHERE name a column that is not stored as the session sees it.";
+            return Err(refuse(rules, "this COPY", why).hint("Copy into a temporary table first, and INSERT from it."));
+        }
+        self.reasons.push("COPY FROM names what is stored; the trigger keeps the other side".to_owned());
+        match list {
+            Some(list) if renamed => {
+                let range = self.piece.range_of(&list);
+                self.replace(range, format!("({})", stored.join(", ")))
+            }
+            Some(_) => Ok(()),
+            None => self.insert(self.piece.range_of(name).end, format!(" ({})", stored.join(", "))),
+        }
+    }
+
+    /// Whether the token stands in `FORCE_NULL (...)`, `FORCE_NOT_NULL (...)`: a list of columns that are copied.
+    fn is_forced(&self, index: usize) -> bool {
+        let tokens = self.piece.tokens;
+        let before = tokens.get(..index).unwrap_or_default();
+        let Some(open) = before.iter().rposition(|(token, name)| name.is_none() && !token.is_mark(b',')) else {
+            return false;
+        };
+        let forces = |word: &str| open > 0 && self.piece.is_word(open - 1, word);
+        tokens[open].0.is_mark(b'(') && (forces("force_null") || forces("force_not_null"))
+    }
+
+    /// COPY looks at its WHERE before its columns: a name that the session's shape does not have is told first.
+    fn copy_condition(&self, table: &SyntaxNode, view: &TableView, named: &[(String, usize)]) -> Result<(), Refusal> {
+        let statement = table.parent();
+        let condition = statement.and_then(|s| s.descendants().find(|node| node.kind() == SyntaxKind::WHERE_CLAUSE));
+        let names = condition.iter().flat_map(|clause| clause.descendants());
+        for node in names.filter(|node| node.kind() == SyntaxKind::NAME_REF) {
+            let Some((name, place)) = self.survey.name_of(&node) else { continue };
+            let known = view.columns.iter().chain(&view.fallback).any(|column| column.name.as_str() == name);
+            let bare = node.parent().is_none_or(|outer| outer.kind() != SyntaxKind::FIELD_EXPR);
+            let ours = sensitive(view).any(|column| column.as_str() == name) || named.iter().any(|n| n.0 == name);
+            if bare && !known && ours {
+                return Err(undefined_column(&[name], place));
+            }
+        }
+        Ok(())
+    }
+
+    /// What `COPY users FROM` means: every column that is not generated.
+    fn copied_by_default(&self, view: &TableView, rules: &TableRules) -> Vec<(String, usize)> {
+        let relation = self.survey.cx.rules.catalog().relation(&rules.table);
+        view.columns
+            .iter()
+            .filter(|c| !relation.and_then(|r| r.column(&c.name)).is_some_and(|stored| stored.generated))
+            .map(|column| (column.name.as_str().to_owned(), self.piece.range.start))
+            .collect()
+    }
+
+    /// Where COPY puts the column's values: only a bare store can take them as they are.
+    fn copied_column(&self, view: &TableView, rules: &TableRules, name: &str, place: usize) -> Result<String, Refusal> {
+        let own = view.columns.iter().any(|column| column.name.as_str() == name);
+        let all = if own { &view.stores } else { &view.fallback_stores };
+        let known = own || view.fallback.iter().any(|column| column.name.as_str() == name);
+        if !known {
+            return Err(not_copied(name, rules, place));
+        }
+        let concerned: Vec<_> = all.iter().filter(|s| s.value.columns().any(|c| c.as_str() == name)).collect();
+        let bare = concerned
+            .iter()
+            .find(|store| store.primary && store.value.as_column().is_some_and(|column| column.as_str() == name));
+        let relation = self.survey.cx.rules.catalog().relation(&rules.table);
+        let default = |column| relation.and_then(|r| r.column(column)).is_some_and(|c| c.default.is_some());
+        let others: Vec<_> = concerned.iter().filter(|store| !store.primary).collect();
+        let why = match bare {
+            None => "Its values must be converted, and COPY stores them as they come.",
+            Some(_) if !others.is_empty() && !view.synced => "The other storage is not kept in step in this phase.",
+            // The default of the column that is replaced would win over the values that are copied.
+            Some(_) if others.iter().any(|store| default(&store.column)) => {
+                "The column that it replaces has a default, which would be stored instead."
+            }
+            Some(store) => return Ok(store.column.quoted()),
+        };
+        Err(refuse(rules, &format!("COPY into column \"{name}\""), why)
+            .hint("Copy into a temporary table first, and INSERT from it.")
+            .at(place))
+    }
+}
+
+/// PostgreSQL's own answer to a column that COPY cannot find: it has no place in the text.
+fn not_copied(column: &str, rules: &TableRules, place: usize) -> Refusal {
+    Refusal { offset: None, ..undefined_target(column, rules, place) }
+}

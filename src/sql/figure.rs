@@ -1,0 +1,89 @@
+//! The output name of a target, as PostgreSQL figures it out for a column without `AS`.
+//!
+//! Names come from our own tokens; what has a fixed name (functions with a syntax of their own, types) is asked of the
+//! reader.
+
+use squawk_syntax::ast::{AstNode, Target};
+use squawk_syntax::column_name::ColumnName;
+use squawk_syntax::{SyntaxKind, SyntaxNode};
+
+use super::survey::{Survey, child, has_token, is_query};
+
+/// What PostgreSQL calls a column that it has no name for.
+pub(super) const NO_NAME: &str = "?column?";
+
+impl Survey<'_> {
+    /// The output name of a `TARGET`; `None` for a star.
+    pub(super) fn target_name(&self, target: &SyntaxNode) -> Option<String> {
+        if has_token(target, SyntaxKind::STAR) {
+            return None;
+        }
+        if let Some(alias) = child(target, SyntaxKind::AS_NAME) {
+            let name = alias.children().find(|n| n.kind() == SyntaxKind::COLUMN_NAME);
+            return name.and_then(|name| self.name_of(&name)).map(|(name, _)| name);
+        }
+        let expression = target.children().next()?;
+        if expression.kind() == SyntaxKind::FIELD_EXPR && has_token(&expression, SyntaxKind::STAR) {
+            return None;
+        }
+        Some(self.figure(&expression).unwrap_or_else(|| figured_by_reader(target)))
+    }
+
+    /// The name that an expression takes from the names in it; `None` where it takes none.
+    fn figure(&self, node: &SyntaxNode) -> Option<String> {
+        match node.kind() {
+            SyntaxKind::NAME_REF => self.name_of(node).map(|(name, _)| name),
+            SyntaxKind::FIELD_EXPR => {
+                let field = node.children().filter(|c| c.kind() == SyntaxKind::NAME_REF).last()?;
+                self.name_of(&field).map(|(name, _)| name)
+            }
+            SyntaxKind::CALL_EXPR if child(node, SyntaxKind::ARG_LIST).is_some() => {
+                let name = self.path(&node.children().next()?).0.pop();
+                // These are no functions: they have names of their own, which are the same words.
+                name
+            }
+            SyntaxKind::CAST_EXPR => {
+                let inner = node.children().find(|c| is_expression(c.kind()))?;
+                self.figure(&inner)
+            }
+            SyntaxKind::COLLATE | SyntaxKind::INDEX_EXPR | SyntaxKind::SLICE_EXPR => {
+                self.figure(&node.children().next()?)
+            }
+            SyntaxKind::PAREN_EXPR => {
+                let inner = node.children().next()?;
+                if is_query(inner.kind()) { self.first_output(&inner) } else { self.figure(&inner) }
+            }
+            SyntaxKind::CASE_EXPR => {
+                let otherwise = child(node, SyntaxKind::ELSE_CLAUSE)?.children().next()?;
+                self.figure(&otherwise)
+            }
+            kind if is_query(kind) => self.first_output(node),
+            _ => None,
+        }
+    }
+
+    fn first_output(&self, query: &SyntaxNode) -> Option<String> {
+        let list = query.descendants().find(|n| n.kind() == SyntaxKind::TARGET_LIST)?;
+        self.target_name(&list.children().next()?)
+    }
+}
+
+fn is_expression(kind: SyntaxKind) -> bool {
+    matches!(
+        kind,
+        SyntaxKind::NAME_REF
+            | SyntaxKind::FIELD_EXPR
+            | SyntaxKind::CALL_EXPR
+            | SyntaxKind::CAST_EXPR
+            | SyntaxKind::COLLATE
+            | SyntaxKind::INDEX_EXPR
+            | SyntaxKind::SLICE_EXPR
+            | SyntaxKind::PAREN_EXPR
+            | SyntaxKind::CASE_EXPR
+    )
+}
+
+fn figured_by_reader(target: &SyntaxNode) -> String {
+    let name = Target::cast(target.clone()).and_then(ColumnName::from_target);
+    name.and_then(|(name, _)| name.to_string()).unwrap_or_else(|| NO_NAME.to_owned())
+}

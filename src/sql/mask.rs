@@ -1,0 +1,202 @@
+//! PostgreSQL's errors about stored columns, told in the names of the client's shape.
+//!
+//! Pure. Conservative: only the places where PostgreSQL itself puts a column's name are touched, and only for columns
+//! that do not exist in the client's shape (`TableView::twins`); values are never searched. Positions are the session's work.
+
+use crate::migration::TableView;
+use crate::schema::Ident;
+
+/// The texts of one error that may name a column of a table under migration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorTexts {
+    /// Field `M`.
+    pub message: Option<String>,
+    /// Field `D`.
+    pub detail: Option<String>,
+    /// Field `W`: where it happened (`COPY users, line 1, column handle: ...`).
+    pub context: Option<String>,
+    /// Field `c`: the column that the error is about.
+    pub column: Option<String>,
+    /// Field `t`: the table that the error is about.
+    pub table: Option<String>,
+    /// Field `s`: the schema of that table.
+    pub schema: Option<String>,
+}
+
+/// Tells the error in the names of that view. An error that says it is about another table stays as it is.
+pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
+    let about_another =
+        |field: &Option<String>, ours: &Ident| field.as_deref().is_some_and(|name| name != ours.as_str());
+    if about_another(&error.table, &view.storage.name) || about_another(&error.schema, &view.storage.schema) {
+        return error;
+    }
+    for (stored, seen) in &view.twins {
+        let pair = Pair { stored, seen, table: &view.storage.name };
+        if error.column.as_deref() == Some(stored.as_str()) {
+            error.column = Some(seen.to_string());
+        }
+        error.message = error.message.map(|text| pair.in_message(&text));
+        error.detail = error.detail.map(|text| pair.in_detail(&text));
+        error.context = error.context.map(|text| pair.in_context(&text));
+    }
+    error
+}
+
+struct Pair<'a> {
+    stored: &'a Ident,
+    seen: &'a Ident,
+    table: &'a Ident,
+}
+
+impl Pair<'_> {
+    /// `null value in column "handle" of relation "users" violates ...`, `column "handle" is of type ...`,
+    /// `duplicate key value ...` (which names none).
+    ///
+    /// A name that does not exist is one that the client wrote itself: it stays.
+    fn in_message(&self, text: &str) -> String {
+        if text.ends_with("does not exist") {
+            return text.to_owned();
+        }
+        let named = format!("column \"{}\"", self.stored);
+        let Some(at) = text.find(&named) else { return text.to_owned() };
+        let after = &text[at + named.len()..];
+        let of_table = format!(" of relation \"{}\"", self.table);
+        if !after.starts_with(&of_table) && !after.starts_with(" is of type ") {
+            return text.to_owned();
+        }
+        format!("{}column \"{}\"{after}", &text[..at], self.seen)
+    }
+
+    /// `Key (handle, id)=(...) already exists.`, `Key (handle)=(x) is not present in table "names".`
+    ///
+    /// Only what stands before `)=(` is a list of names; what follows is data.
+    fn in_detail(&self, text: &str) -> String {
+        let Some(rest) = text.strip_prefix("Key (") else { return text.to_owned() };
+        let Some(end) = rest.find(")=(") else { return text.to_owned() };
+        let stored = self.stored.quoted();
+        let names: Vec<String> = rest[..end]
+            .split(", ")
+            .map(|name| if name == stored { self.seen.quoted() } else { name.to_owned() })
+            .collect();
+        format!("Key ({}{}", names.join(", "), &rest[end..])
+    }
+
+    /// `COPY users, line 3, column handle: "..."`
+    fn in_context(&self, text: &str) -> String {
+        let Some(rest) = text.strip_prefix(&format!("COPY {}, line ", self.table)) else { return text.to_owned() };
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let named = format!(", column {}", self.stored);
+        let Some(after) =
+            rest[digits..].strip_prefix(&named).filter(|after| after.is_empty() || after.starts_with([':', ',']))
+        else {
+            return text.to_owned();
+        };
+        format!("COPY {}, line {}, column {}{after}", self.table, &rest[..digits], self.seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::QualifiedName;
+
+    fn ident(text: &str) -> Ident {
+        Ident::new(text).unwrap()
+    }
+
+    /// An old session's view after contract: `username` is stored in `handle`.
+    fn contracted() -> TableView {
+        TableView {
+            storage: QualifiedName { schema: ident("public"), name: ident("users") },
+            columns: Vec::new(),
+            fallback: Vec::new(),
+            hidden: vec![ident("handle")],
+            twins: vec![(ident("handle"), ident("username"))],
+            stores: Vec::new(),
+            fallback_stores: Vec::new(),
+            synced: false,
+            primary_key: vec![ident("id")],
+        }
+    }
+
+    #[track_caller]
+    fn check(error: ErrorTexts, message: &str, detail: &str, context: &str, column: &str) {
+        let masked = mask_error(&contracted(), error);
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        assert_eq!(
+            [text(&masked.message), text(&masked.detail), text(&masked.context), text(&masked.column)],
+            [message, detail, context, column].map(str::to_owned)
+        );
+    }
+
+    fn error(message: &str, detail: &str, table: &str) -> ErrorTexts {
+        ErrorTexts {
+            message: Some(message.to_owned()),
+            detail: Some(detail.to_owned()),
+            table: Some(table.to_owned()),
+            ..ErrorTexts::default()
+        }
+    }
+
+    #[test]
+    fn a_null_in_the_stored_column_is_told_of_the_seen_one() {
+        let mut seen =
+            error("null value in column \"handle\" of relation \"users\" violates not-null constraint", "", "users");
+        seen.column = Some("handle".into());
+        let told = "null value in column \"username\" of relation \"users\" violates not-null constraint";
+        check(seen, told, "", "", "username");
+    }
+
+    #[test]
+    fn a_duplicate_key_names_the_seen_column_and_keeps_its_value() {
+        let seen = error(
+            "duplicate key value violates unique constraint \"k\"",
+            "Key (handle, id)=(handle, 1) already exists.",
+            "users",
+        );
+        check(
+            seen,
+            "duplicate key value violates unique constraint \"k\"",
+            "Key (username, id)=(handle, 1) already exists.",
+            "",
+            "",
+        );
+    }
+
+    #[test]
+    fn an_error_about_another_table_stays() {
+        let seen = error(
+            "null value in column \"handle\" of relation \"orders\" violates not-null constraint",
+            "Key (handle)=(x) already exists.",
+            "orders",
+        );
+        check(
+            seen,
+            "null value in column \"handle\" of relation \"orders\" violates not-null constraint",
+            "Key (handle)=(x) already exists.",
+            "",
+            "",
+        );
+    }
+
+    #[test]
+    fn a_name_that_the_client_wrote_itself_stays() {
+        let written = "column \"handle\" of relation \"users\" does not exist";
+        check(error(written, "", "users"), written, "", "", "");
+    }
+
+    #[test]
+    fn copy_names_the_seen_column() {
+        let seen = ErrorTexts {
+            context: Some("COPY users, line 3, column handle: \"column handle: x\"".into()),
+            ..ErrorTexts::default()
+        };
+        check(seen, "", "", "COPY users, line 3, column username: \"column handle: x\"", "");
+    }
+
+    #[test]
+    fn another_columns_error_that_only_contains_the_name_stays() {
+        let seen = error("column \"handle\" does not exist", "Key (handles)=(1) already exists.", "users");
+        check(seen, "column \"handle\" does not exist", "Key (handles)=(1) already exists.", "", "");
+    }
+}

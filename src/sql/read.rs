@@ -1,0 +1,261 @@
+//! Reads one statement into a syntax tree, over a copy of its text in which nothing can be misread.
+//!
+//! The copy has the client's layout, byte for byte; string constants, comments and unusual names are blanked out by our
+//! own lexer, so that where a token begins and ends is never a reader's opinion. Names are looked up by place.
+//! Refuses what is too long or too deep to read.
+
+use std::ops::Range;
+
+use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
+
+use super::classify;
+use super::lex::{self, DEPTH_MAX, Lexer, TEXT_BYTES_MAX, TOKENS_MAX, Token, TokenKind};
+
+/// The most operators and joins of one statement: they nest to the left in a syntax tree.
+pub const CHAIN_MAX: usize = 50_000;
+
+/// Stack that any reading may need, in bytes; and what each level of brackets and each link of a chain may add.
+const STACK_BYTES: usize = 512 * 1024;
+const STACK_BYTES_PER_LEVEL: usize = 48 * 1024;
+const STACK_BYTES_PER_LINK: usize = 4 * 1024;
+
+/// A text cut into tokens and statements.
+#[derive(Debug)]
+pub struct Text<'t> {
+    /// The client's text.
+    pub source: &'t str,
+    /// Its tokens without comments, each with the name it stands for.
+    pub tokens: Vec<(Token, Option<String>)>,
+    /// The token ranges of its statements.
+    pub statements: Vec<Range<usize>>,
+    blank: String,
+}
+
+/// Why a text is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It ends inside a string, quoted name or comment: PostgreSQL reads nothing of it and executes nothing.
+    Unterminated,
+    /// It is beyond a bound; which one.
+    TooLarge(&'static str),
+}
+
+impl<'t> Text<'t> {
+    /// Cuts the text.
+    pub fn new(source: &'t str, standard_conforming_strings: bool) -> Result<Text<'t>, Unread> {
+        if source.len() > TEXT_BYTES_MAX {
+            return Err(Unread::TooLarge("bytes"));
+        }
+        let bytes = source.as_bytes();
+        let all: Vec<Token> = Lexer::new(bytes, standard_conforming_strings).collect();
+        if all.iter().any(|token| token.kind == TokenKind::Unterminated) {
+            return Err(Unread::Unterminated);
+        }
+        if all.len() > TOKENS_MAX {
+            return Err(Unread::TooLarge("tokens"));
+        }
+        let blank = blank(bytes, &all);
+        let significant: Vec<Token> = all.into_iter().filter(|token| token.kind != TokenKind::Comment).collect();
+        let statements = classify::split(bytes, &significant);
+        let tokens = significant
+            .iter()
+            .enumerate()
+            .map(|(index, token)| (*token, lex::name(bytes, token, lex::escape_of(bytes, &significant, index))))
+            .collect();
+        Ok(Text { source, tokens, statements, blank })
+    }
+
+    /// The statement over these tokens.
+    pub fn piece(&self, tokens: Range<usize>) -> Piece<'_> {
+        let tokens = self.tokens.get(tokens).unwrap_or_default();
+        let range = match (tokens.first(), tokens.last()) {
+            (Some((first, _)), Some((last, _))) => first.start..last.end,
+            (None, _) | (_, None) => 0..0,
+        };
+        Piece { source: self.source, blank: self.blank.get(range.clone()).unwrap_or_default(), tokens, range }
+    }
+}
+
+/// One statement of a text.
+#[derive(Debug, Clone)]
+pub struct Piece<'t> {
+    /// The whole text: every place in it is counted from its beginning.
+    pub source: &'t str,
+    /// The statement in the copy that readers read.
+    pub blank: &'t str,
+    /// Its tokens.
+    pub tokens: &'t [(Token, Option<String>)],
+    /// Its bytes in the whole text.
+    pub range: Range<usize>,
+}
+
+impl Piece<'_> {
+    /// The name that the token at this place of the whole text stands for.
+    pub fn name_at(&self, place: usize) -> Option<&str> {
+        let index = self.tokens.binary_search_by_key(&place, |(token, _)| token.start).ok()?;
+        self.tokens[index].1.as_deref()
+    }
+
+    /// The token at this place.
+    pub fn token_at(&self, place: usize) -> Option<&Token> {
+        let index = self.tokens.binary_search_by_key(&place, |(token, _)| token.start).ok()?;
+        Some(&self.tokens[index].0)
+    }
+
+    /// Whether the n-th token is this keyword.
+    pub fn is_word(&self, index: usize, word: &str) -> bool {
+        self.tokens.get(index).is_some_and(|(token, _)| token.is_word(self.source.as_bytes(), word))
+    }
+
+    /// Whether the statement is within what is read; which bound it breaks otherwise.
+    pub fn bounds(&self) -> Result<Bounds, Unread> {
+        let (mut depth, mut deepest, mut chain) = (0usize, 0usize, 0usize);
+        for (token, _) in self.tokens {
+            match token.kind {
+                TokenKind::Mark(b'(' | b'[') => depth += 1,
+                TokenKind::Mark(b')' | b']') => depth = depth.saturating_sub(1),
+                TokenKind::Operator => chain += 1,
+                TokenKind::Word => {
+                    let text = self.source.as_bytes();
+                    depth += usize::from(token.is_word(text, "case"));
+                    if token.is_word(text, "end") {
+                        depth = depth.saturating_sub(1);
+                    }
+                    let links = ["and", "or", "not", "join", "union", "except", "intersect", "collate", "at", "is"];
+                    chain += usize::from(links.iter().any(|word| token.is_word(text, word)));
+                }
+                TokenKind::Mark(b'.') => chain += 1,
+                TokenKind::Quoted
+                | TokenKind::UnicodeQuoted
+                | TokenKind::Text
+                | TokenKind::EscapeText
+                | TokenKind::UnicodeText
+                | TokenKind::BitText
+                | TokenKind::DollarText
+                | TokenKind::Param
+                | TokenKind::Number
+                | TokenKind::Mark(_)
+                | TokenKind::Comment
+                | TokenKind::Unterminated => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        if deepest > DEPTH_MAX {
+            return Err(Unread::TooLarge("nested brackets"));
+        }
+        if chain > CHAIN_MAX {
+            return Err(Unread::TooLarge("operators"));
+        }
+        Ok(Bounds { deepest, chain })
+    }
+
+    /// The statement's syntax tree; `None` where the reader does not take it for exactly one statement.
+    pub fn tree(&self) -> Option<SyntaxNode> {
+        let parse = SourceFile::parse(self.blank);
+        let root = parse.syntax_node();
+        let mut statements = root.children();
+        let statement = statements.next()?;
+        let clean = statements.next().is_none() && parse.errors().is_empty();
+        let whole = usize::from(root.text_range().len()) == self.blank.len();
+        let known = root.descendants().all(|node| node.kind() != SyntaxKind::ERROR);
+        (clean && whole && known).then_some(statement)
+    }
+
+    /// The bytes of a node in the whole text, white space at its ends left out.
+    pub fn range_of(&self, node: &SyntaxNode) -> Range<usize> {
+        let (start, end) = (usize::from(node.text_range().start()), usize::from(node.text_range().end()));
+        let text = self.blank.get(start..end).unwrap_or_default();
+        let lead = text.len() - text.trim_ascii_start().len();
+        let trail = text.trim_ascii_start().len() - text.trim_ascii().len();
+        self.range.start + start + lead..self.range.start + end - trail
+    }
+
+    /// The client's text of a node.
+    pub fn text_of(&self, node: &SyntaxNode) -> &str {
+        self.source.get(self.range_of(node)).unwrap_or_default()
+    }
+}
+
+/// How much of the stack reading a statement may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    deepest: usize,
+    chain: usize,
+}
+
+impl Bounds {
+    /// Runs `read` with enough stack.
+    pub fn with_stack<T>(self, read: impl FnOnce() -> T) -> T {
+        let bytes = STACK_BYTES + self.deepest * STACK_BYTES_PER_LEVEL + self.chain * STACK_BYTES_PER_LINK;
+        stacker::maybe_grow(bytes, bytes + STACK_BYTES, read)
+    }
+}
+
+/// The copy that readers read.
+fn blank(text: &[u8], tokens: &[Token]) -> String {
+    let mut copy = text.to_vec();
+    let mut index = 0;
+    while let Some(token) = tokens.get(index) {
+        match token.kind {
+            TokenKind::Comment => fill(&mut copy, token, b' ', None),
+            TokenKind::Text | TokenKind::EscapeText | TokenKind::DollarText => {
+                fill(&mut copy, token, b'x', Some(b'\''))
+            }
+            TokenKind::UnicodeText => {
+                fill(&mut copy, token, b'x', Some(b'\''));
+                index += blank_uescape(&mut copy, text, tokens, index);
+            }
+            TokenKind::UnicodeQuoted => {
+                fill(&mut copy, token, b'x', Some(b'"'));
+                index += blank_uescape(&mut copy, text, tokens, index);
+            }
+            TokenKind::BitText => {
+                fill(&mut copy, token, b'0', Some(b'\''));
+                copy[token.start] = b'B';
+                copy[token.start + 1] = b'\'';
+            }
+            TokenKind::Quoted => {
+                let inner = &text[token.start + 1..token.end - 1];
+                if !inner.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+                    fill(&mut copy, token, b'x', Some(b'"'));
+                }
+            }
+            TokenKind::Word if !token.bytes(text).is_ascii() => fill(&mut copy, token, b'x', None),
+            TokenKind::Word
+            | TokenKind::Param
+            | TokenKind::Number
+            | TokenKind::Operator
+            | TokenKind::Mark(_)
+            | TokenKind::Unterminated => {}
+        }
+        index += 1;
+    }
+    // Every byte beyond ASCII stood in a token that was filled, or is a mark that no reader knows.
+    copy.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+    String::from_utf8(copy).unwrap_or_default()
+}
+
+fn fill(copy: &mut [u8], token: &Token, with: u8, ends: Option<u8>) {
+    copy[token.start..token.end].fill(with);
+    if let Some(end) = ends {
+        copy[token.start] = end;
+        copy[token.end - 1] = end;
+    }
+}
+
+/// Blanks a `UESCAPE 'x'` behind the token at `index`; how many tokens that were.
+fn blank_uescape(copy: &mut [u8], text: &[u8], tokens: &[Token], index: usize) -> usize {
+    let behind: Vec<(usize, &Token)> = tokens
+        .iter()
+        .enumerate()
+        .skip(index + 1)
+        .filter(|(_, token)| token.kind != TokenKind::Comment)
+        .take(2)
+        .collect();
+    let [(_, word), (last, value)] = behind.as_slice() else { return 0 };
+    if !word.is_word(text, "uescape") || !value.kind.is_text() {
+        return 0;
+    }
+    copy[word.start..value.end].fill(b' ');
+    last - index
+}

@@ -1,0 +1,545 @@
+//! Reads of migrating tables: each reference that needs it becomes an inline view over what is stored, and PostgreSQL
+//! itself resolves every name. Gives back what an inline view loses: functional dependence in GROUP BY, system columns,
+//! ONLY, TABLESAMPLE, qualification by schema.
+
+use std::ops::Range;
+
+use squawk_syntax::{SyntaxKind, SyntaxNode};
+
+use super::plan::{Plan, SYSTEM_COLUMNS, ambiguous_column, refuse, undefined_column};
+use super::resolve::Found;
+use super::survey::{Grouped, Read, RefContext, Reference, ScopeId, Source, Star, child, has_token, is_query};
+use crate::migration::{TableView, ViewColumn};
+use crate::schema::{Ident, Refusal};
+
+impl Plan<'_, '_> {
+    /// Plans every read of the statement.
+    pub(super) fn reads(&mut self) -> Result<(), Refusal> {
+        self.expose_fallbacks()?;
+        for index in 0..self.survey.reads.len() {
+            let why = self.why_inline(index);
+            let read = &self.survey.reads[index];
+            let table = &read.rules.table;
+            match why {
+                None => {
+                    self.reasons.push(format!("{table} is read as it stands: every name in use is stored as it is"))
+                }
+                Some(why) => {
+                    self.reasons.push(format!("{table} is read through an inline view: {why}"));
+                    self.expose_system(index);
+                    self.exposed[index].inlined = true;
+                    self.refuse_namesake(index)?;
+                    self.refuse_wider_row(index)?;
+                    self.inline(index)?;
+                }
+            }
+        }
+        self.expand_stars()?;
+        self.drop_schema_qualifiers()?;
+        for grouped in &self.survey.grouped {
+            self.append_grouping(grouped)?;
+        }
+        Ok(())
+    }
+
+    /// Why the table cannot be read as it is stored; `None` where it can.
+    fn why_inline(&self, index: usize) -> Option<String> {
+        let read = &self.survey.reads[index];
+        if read.in_table_statement {
+            return Some("TABLE gives all columns".to_owned());
+        }
+        if !self.survey.stars.is_empty() {
+            return Some("a star must not show what the session's schema does not have".to_owned());
+        }
+        if self.survey.natural {
+            return Some("NATURAL joins by every column".to_owned());
+        }
+        if read.column_aliases {
+            return Some("its columns are renamed by position".to_owned());
+        }
+        if self.uses_row(read.item) {
+            return Some("its whole row is used".to_owned());
+        }
+        self.touches(read.view).map(|name| format!("the name \"{name}\" is not stored as the session sees it"))
+    }
+
+    /// Tables of one name from two schemas may stand side by side; two inline views may not.
+    fn refuse_namesake(&self, index: usize) -> Result<(), Refusal> {
+        let survey = self.survey;
+        let read = &survey.reads[index];
+        if survey.items[read.item].parted || !survey.has_namesake(read.item) {
+            return Ok(());
+        }
+        let own = &survey.items[read.item].alias;
+        let what = format!("a second table named \"{}\" beside it", own.as_deref().unwrap_or_default());
+        Err(refuse(read.rules, &what, "An inline view must have a name of its own.")
+            .hint("Give each of the tables an alias.")
+            .at(self.piece.range_of(&read.node).start))
+    }
+
+    /// A column that the view shows beside the table's own would be part of a whole row, and of a NATURAL join.
+    fn refuse_wider_row(&self, index: usize) -> Result<(), Refusal> {
+        let (read, exposure) = (&self.survey.reads[index], &self.exposed[index]);
+        let shown = exposure.fallback.first().map(|name| name.as_str()).or(exposure.system.first().copied());
+        let Some(shown) = shown.filter(|_| self.survey.natural || self.uses_row(read.item)) else { return Ok(()) };
+        let what = if self.survey.natural { "NATURAL" } else { "a whole row" };
+        let why =
+            format!("The statement also names \"{shown}\", which is no column of the table in the session's schema.");
+        Err(refuse(read.rules, &format!("{what} beside \"{shown}\""), &why)
+            .hint("Name the columns that are needed.")
+            .at(self.piece.range_of(&read.node).start))
+    }
+
+    /// Finds the names that resolve only in the other shape, and shows them in the views that have them.
+    fn expose_fallbacks(&mut self) -> Result<(), Refusal> {
+        let concerned = |view: &TableView| view.fallback.iter().any(|c| self.names.contains(c.name.as_str()));
+        if !self.survey.reads.iter().any(|read| concerned(read.view)) {
+            return Ok(());
+        }
+        let survey = self.survey;
+        let mut shown: Vec<(usize, Ident)> = Vec::new();
+        for reference in &survey.references {
+            let holder = self.fallback_holder(reference)?;
+            if let Some((Source::Read(read), name)) = holder {
+                shown.push((read, name));
+            }
+        }
+        for using in &survey.usings {
+            for item in &using.items {
+                if let Source::Read(read) = survey.items[*item].source
+                    && !survey.items[*item].columns.names.contains(&using.name)
+                    && let Some(column) = fallback_of(survey.reads[read].view, &using.name)
+                {
+                    shown.push((read, column.name.clone()));
+                }
+            }
+        }
+        for (read, name) in shown {
+            if !self.exposed[read].fallback.contains(&name) {
+                self.exposed[read].fallback.push(name);
+            }
+        }
+        self.refuse_captured()
+    }
+
+    /// The item that has the reference's name in the other shape, where nothing has it in the session's own.
+    pub(super) fn fallback_holder(&self, reference: &Reference) -> Result<Option<(Source, Ident)>, Refusal> {
+        let survey = self.survey;
+        let column = reference.column();
+        let of = |item: usize| -> Option<(Source, Ident)> {
+            let source = survey.items[item].source;
+            let view = match source {
+                Source::Read(read) => survey.reads[read].view,
+                Source::Target(target) | Source::Excluded(target) => survey.targets[target].view,
+                Source::Other => return None,
+            };
+            fallback_of(view, column).map(|found| (source, found.name.clone()))
+        };
+        match survey.resolve(reference) {
+            Found::MissingIn(item) => Ok(of(item)),
+            Found::Missing if reference.parts.len() == 1 => {
+                for scope in survey.scopes_from(reference.scope) {
+                    let holders: Vec<_> = survey.scopes[scope].items.iter().filter_map(|item| of(*item)).collect();
+                    match holders.as_slice() {
+                        [] => {}
+                        [one] => return Ok(Some(one.clone())),
+                        // ON CONFLICT sees the target twice: the row that is there comes before the one proposed.
+                        [(Source::Target(target), name), (Source::Excluded(same), _)] if target == same => {
+                            return Ok(Some((Source::Target(*target), name.clone())));
+                        }
+                        [..] if survey.scopes[scope].merged.iter().any(|name| name == column) => return Ok(None),
+                        [..] => return Err(ambiguous_column(column, reference.places[0])),
+                    }
+                }
+                Ok(None)
+            }
+            Found::Unsure => self.unsure_fallback(reference, of),
+            Found::Missing | Found::Column(_) | Found::Row(_) | Found::Merged(_) | Found::Output | Found::Ambiguous => {
+                Ok(None)
+            }
+        }
+    }
+
+    fn unsure_fallback(
+        &self,
+        reference: &Reference,
+        of: impl Fn(usize) -> Option<(Source, Ident)>,
+    ) -> Result<Option<(Source, Ident)>, Refusal> {
+        let survey = self.survey;
+        let mut items = survey.scopes_from(reference.scope).flat_map(|scope| survey.scopes[scope].items.iter());
+        let Some((source, _)) = items.find_map(|item| of(*item)) else { return Ok(None) };
+        let rules = match source {
+            Source::Read(read) => survey.reads[read].rules,
+            Source::Target(target) | Source::Excluded(target) => survey.targets[target].rules,
+            Source::Other => return Ok(None),
+        };
+        let what = format!("the column reference \"{}\"", reference.column());
+        let why = "Something else in FROM has columns that the proxy does not know, and may have this one.";
+        Err(refuse(rules, &what, why)
+            .hint("Qualify the column with the name or alias of its table.")
+            .at(reference.places[0]))
+    }
+
+    /// A name that is shown for one reference must not catch another that means something else.
+    fn refuse_captured(&self) -> Result<(), Refusal> {
+        let survey = self.survey;
+        for (index, exposure) in self.exposed.iter().enumerate() {
+            let read = &survey.reads[index];
+            for name in &exposure.fallback {
+                for reference in survey.references.iter().filter(|r| r.parts.len() == 1 && r.column() == name.as_str())
+                {
+                    let sees = survey.scopes_from(reference.scope).any(|s| survey.scopes[s].items.contains(&read.item));
+                    let own = self.fallback_holder(reference)?.is_some() || self.is_same_output(reference, index);
+                    if sees && !own {
+                        let what = format!("the name \"{name}\" in two meanings");
+                        let why = "It names a column of the new schema and something else in one statement.";
+                        return Err(refuse(read.rules, &what, why)
+                            .hint("Qualify every use of the name with the name or alias of its table.")
+                            .at(reference.places[0]));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether ORDER BY or GROUP BY names an output, and would mean the same if the read had a column of that name.
+    fn is_same_output(&self, reference: &Reference, read: usize) -> bool {
+        if self.survey.resolve(reference) != Found::Output {
+            return false;
+        }
+        match reference.context {
+            RefContext::OrderBy => true,
+            RefContext::Plain => false,
+            // Input columns come first: the output must be that very column.
+            RefContext::GroupBy => {
+                let select = reference.node.ancestors().find(|node| is_query(node.kind()));
+                let clause = select.and_then(|select| child(&select, SyntaxKind::SELECT_CLAUSE));
+                let Some(list) = clause.and_then(|clause| child(&clause, SyntaxKind::TARGET_LIST)) else {
+                    return false;
+                };
+                let named =
+                    |target: &SyntaxNode| self.survey.target_name(target).as_deref() == Some(reference.column());
+                list.children().filter(named).all(|target| {
+                    let expression = target.children().next().map(unwrapped);
+                    let output = expression.and_then(|expression| self.reference_at(&expression));
+                    let holder = output.map(|output| self.fallback_holder(output));
+                    matches!(holder, Some(Ok(Some((Source::Read(held), _)))) if held == read)
+                })
+            }
+        }
+    }
+
+    fn expose_system(&mut self, index: usize) {
+        let view = self.survey.reads[index].view;
+        let own = |name: &str| view.columns.iter().any(|column| column.name.as_str() == name);
+        self.exposed[index].system =
+            SYSTEM_COLUMNS.into_iter().filter(|name| self.names.contains(name) && !own(name)).collect();
+    }
+
+    /// The columns that an inline view shows: all where anything may name any, else those whose names are in use.
+    fn shown(&self, index: usize) -> Vec<&ViewColumn> {
+        let read = &self.survey.reads[index];
+        let all = read.in_table_statement
+            || !self.survey.stars.is_empty()
+            || self.survey.natural
+            || read.column_aliases
+            || self.uses_row(read.item);
+        let named = |column: &&ViewColumn| all || self.names.contains(column.name.as_str());
+        let fallback = read.view.fallback.iter().filter(|c| self.exposed[index].fallback.contains(&c.name));
+        read.view.columns.iter().filter(named).chain(fallback).collect()
+    }
+
+    fn inline(&mut self, index: usize) -> Result<(), Refusal> {
+        let survey = self.survey;
+        let read = &survey.reads[index];
+        let mut list: Vec<String> = self.shown(index).into_iter().map(view_column).collect();
+        list.extend(self.exposed[index].system.iter().map(|name| (*name).to_owned()));
+        let list = list.join(", ");
+        if read.in_table_statement {
+            return self.inline_table_statement(read, &list);
+        }
+        let relation = self.relation_range(&read.node);
+        let sample = child(&read.node, SyntaxKind::TABLESAMPLE_CLAUSE).map(|sample| self.piece.range_of(&sample));
+        let sample_text = sample.clone().and_then(|range| self.piece.source.get(range)).unwrap_or_default();
+        let alias = match child(&read.node, SyntaxKind::FROM_ALIAS) {
+            Some(_) => String::new(),
+            None => format!(" AS {}", survey.items[read.item].alias_sql),
+        };
+        let gap = if sample_text.is_empty() { "" } else { " " };
+        self.insert(relation.start, format!("(SELECT {list} FROM "))?;
+        self.insert(relation.end, format!("{gap}{sample_text}){alias}"))?;
+        match sample {
+            Some(range) => self.replace(range, ""),
+            None => Ok(()),
+        }
+    }
+
+    /// `TABLE users` selects from the view, so that an ORDER BY behind it sees nothing else.
+    fn inline_table_statement(&mut self, read: &Read<'_>, list: &str) -> Result<(), Refusal> {
+        let outputs: Vec<String> = read.view.columns.iter().map(|column| column.name.quoted()).collect();
+        let word = self.table_word(&read.node);
+        let name = read.node.descendants().find(|node| node.kind() == SyntaxKind::RELATION_NAME);
+        let Some(name) = name else { return Ok(()) };
+        let end = self.piece.range_of(&name).end;
+        self.replace(word, format!("SELECT {} FROM (SELECT {list} FROM", outputs.join(", ")))?;
+        self.insert(end, format!(") AS {}", self.survey.items[read.item].alias_sql))
+    }
+
+    /// The bytes of `TABLE` in a TABLE statement.
+    fn table_word(&self, node: &SyntaxNode) -> Range<usize> {
+        let word = node.children_with_tokens().find(|element| element.kind() == SyntaxKind::TABLE_KW);
+        let range = word.map(|word| word.text_range()).unwrap_or_else(|| node.text_range());
+        let base = self.piece.range.start;
+        base + usize::from(range.start())..base + usize::from(range.end())
+    }
+
+    /// `ONLY users *`, without alias and sample.
+    fn relation_range(&self, node: &SyntaxNode) -> Range<usize> {
+        let whole = self.piece.range_of(node);
+        let behind = node
+            .children()
+            .find(|c| matches!(c.kind(), SyntaxKind::FROM_ALIAS | SyntaxKind::TABLESAMPLE_CLAUSE))
+            .map_or(whole.end, |c| self.piece.range_of(&c).start);
+        let text = self.piece.source.get(whole.start..behind).unwrap_or_default();
+        // A comment between the table and its alias stays outside.
+        let last =
+            self.piece.tokens.iter().map(|(token, _)| token).filter(|t| t.start >= whole.start && t.end <= behind);
+        let end = last.map(|token| token.end).max().unwrap_or(whole.start + text.trim_end().len());
+        whole.start..end
+    }
+
+    /// A star would show what a view shows beside the session's columns: where it does, it is written out.
+    fn expand_stars(&mut self) -> Result<(), Refusal> {
+        let survey = self.survey;
+        for star in &survey.stars {
+            let reads = self.starred_reads(star);
+            let Some(read) = reads.into_iter().find(|read| {
+                let exposure = &self.exposed[*read];
+                exposure.inlined && !(exposure.fallback.is_empty() && exposure.system.is_empty())
+            }) else {
+                continue;
+            };
+            self.expand_star(star, &survey.reads[read])?;
+        }
+        Ok(())
+    }
+
+    /// The migrating reads that a star covers.
+    fn starred_reads(&self, star: &Star) -> Vec<usize> {
+        let survey = self.survey;
+        let items: Vec<usize> = match star.qualifier.as_slice() {
+            [] => survey.scopes[star.scope].items.clone(),
+            qualifier => survey.item_named(qualifier, star.scope).into_iter().collect(),
+        };
+        items
+            .into_iter()
+            .filter_map(|item| match survey.items[item].source {
+                Source::Read(read) => Some(read),
+                Source::Target(_) | Source::Excluded(_) | Source::Other => None,
+            })
+            .collect()
+    }
+
+    fn expand_star(&mut self, star: &Star, read: &Read<'_>) -> Result<(), Refusal> {
+        let survey = self.survey;
+        let scope = &survey.scopes[star.scope];
+        let is_target = star.node.kind() == SyntaxKind::TARGET
+            || star.node.parent().is_some_and(|parent| parent.kind() == SyntaxKind::TARGET);
+        let items: Vec<usize> = match star.qualifier.as_slice() {
+            [] => scope.items.clone(),
+            qualifier => survey.item_named(qualifier, star.scope).into_iter().collect(),
+        };
+        let joined = star.qualifier.is_empty() && (scope.natural || !scope.merged.is_empty());
+        let known =
+            items.iter().all(|item| survey.items[*item].columns.complete && survey.items[*item].alias.is_some());
+        if !is_target || joined || !known {
+            let why = "The statement names a column that the star must not show, and the star cannot be written out.";
+            return Err(refuse(read.rules, "this star", why)
+                .hint("Name the columns instead of the star.")
+                .at(self.piece.range_of(&star.node).start));
+        }
+        let mut list = Vec::new();
+        for item in items.iter().map(|item| &survey.items[*item]) {
+            for name in &item.columns.names {
+                list.push(format!("{}.{}", item.alias_sql, quote(name)));
+            }
+        }
+        self.replace(self.piece.range_of(&star.node), list.join(", "))
+    }
+
+    /// `public.users.id` cannot name a column of an inline view: its alias stands for `public.users`.
+    fn drop_schema_qualifiers(&mut self) -> Result<(), Refusal> {
+        let survey = self.survey;
+        let references = survey
+            .references
+            .iter()
+            .filter(|r| r.parts.len() >= 3)
+            .map(|r| (&r.parts[..r.parts.len() - 1], &r.places[..r.places.len() - 1], r.scope));
+        let stars = survey
+            .stars
+            .iter()
+            .filter(|s| s.qualifier.len() >= 2)
+            .map(|s| (s.qualifier.as_slice(), s.places.as_slice(), s.scope));
+        for (qualifier, places, scope) in references.chain(stars) {
+            let database = qualifier.len() > 2;
+            let Some(item) = survey.item_named(qualifier, scope) else { continue };
+            let Source::Read(read) = survey.items[item].source else { continue };
+            self.refuse_missing_in_parted(item)?;
+            if self.exposed[read].inlined && database {
+                let why = "Whether that is this database cannot be told once the table is read through a view.";
+                return Err(refuse(survey.reads[read].rules, "a name with its database", why)
+                    .hint("Leave the database out of the name.")
+                    .at(places.first().copied().unwrap_or_default()));
+            }
+            if self.exposed[read].inlined
+                && let (Some(first), Some(last)) = (places.first(), places.last())
+            {
+                // In one piece, so that an error in it is told at its beginning.
+                let end = self.piece.token_at(*last).map_or(*last, |token| token.end);
+                self.replace(*first..end, survey.items[item].alias_sql.as_str())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Under an alias of ours PostgreSQL's own error would name that.
+    fn refuse_missing_in_parted(&self, item: usize) -> Result<(), Refusal> {
+        if !self.survey.items[item].parted {
+            return Ok(());
+        }
+        for reference in self.survey.references.iter().filter(|reference| reference.parts.len() >= 3) {
+            let missing = self.survey.resolve(reference) == Found::MissingIn(item)
+                && !SYSTEM_COLUMNS.contains(&reference.column())
+                && self.fallback_holder(reference)?.is_none();
+            if missing {
+                return Err(undefined_column(&reference.parts, reference.places[0]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the whole primary key of an inlined table is grouped by, its other columns may be selected: they are
+    /// grouped by too, which changes no group.
+    fn append_grouping(&mut self, grouped: &Grouped) -> Result<(), Refusal> {
+        let Some(clause) = child(&grouped.select, SyntaxKind::GROUP_BY_CLAUSE) else { return Ok(()) };
+        let Some(list) = child(&clause, SyntaxKind::GROUP_BY_LIST) else { return Ok(()) };
+        if list.children().any(|item| item.kind() != SyntaxKind::GROUPING_EXPR) {
+            return Ok(());
+        }
+        let keys: Vec<(usize, String)> =
+            list.children().filter_map(|item| self.grouped_column(&item, grouped)).collect();
+        let mut appended = String::new();
+        for item in &self.survey.scopes[grouped.scope].items {
+            let Source::Read(index) = self.survey.items[*item].source else { continue };
+            let view = self.survey.reads[index].view;
+            let whole = !view.primary_key.is_empty()
+                && view.primary_key.iter().all(|key| keys.iter().any(|(i, n)| i == item && n == key.as_str()));
+            if !self.exposed[index].inlined || self.survey.reads[index].column_aliases || !whole {
+                continue;
+            }
+            for column in self.shown(index) {
+                let name = column.name.as_str();
+                let grouped_already = keys.iter().any(|(i, n)| i == item && n == name);
+                if !grouped_already && self.selects(grouped, *item, name) {
+                    appended.push_str(&format!(", {}.{}", self.survey.items[*item].alias_sql, column.name.quoted()));
+                }
+            }
+        }
+        let end = self.piece.range_of(&list).end;
+        if appended.is_empty() { Ok(()) } else { self.insert(end, appended) }
+    }
+
+    /// The column that a grouping expression is, directly, by position or by output name.
+    fn grouped_column(&self, grouping: &SyntaxNode, grouped: &Grouped) -> Option<(usize, String)> {
+        let expression = unwrapped(grouping.children().next()?);
+        if let Some(reference) = self.reference_at(&expression) {
+            return match self.survey.resolve(reference) {
+                Found::Column(item) => Some((item, reference.column().to_owned())),
+                Found::Output => self.output_column(grouped, |_, name| name == reference.column()),
+                // The item whose columns are not known may have it too; grouping by one more column of ours is harmless.
+                Found::Unsure | Found::Merged(_) => self.holder_of(grouped.scope, reference.column()),
+                Found::Row(_) | Found::MissingIn(_) | Found::Ambiguous | Found::Missing => None,
+            };
+        }
+        let position: usize = self.piece.text_of(&expression).parse().ok()?;
+        self.output_column(grouped, |index, _| index + 1 == position)
+    }
+
+    fn holder_of(&self, scope: ScopeId, column: &str) -> Option<(usize, String)> {
+        let items = &self.survey.scopes[scope].items;
+        let holder = items.iter().find(|item| {
+            let item = &self.survey.items[**item];
+            matches!(item.source, Source::Read(_)) && item.columns.names.iter().any(|name| name == column)
+        })?;
+        Some((*holder, column.to_owned()))
+    }
+
+    fn output_column(&self, grouped: &Grouped, wanted: impl Fn(usize, &str) -> bool) -> Option<(usize, String)> {
+        let list = child(&child(&grouped.select, SyntaxKind::SELECT_CLAUSE)?, SyntaxKind::TARGET_LIST)?;
+        let mut index = 0;
+        for target in list.children().filter(|c| c.kind() == SyntaxKind::TARGET) {
+            let Some(name) = self.survey.target_name(&target) else {
+                index += self.survey.star_columns(&self.survey.path(&target).0, grouped.scope).names.len();
+                continue;
+            };
+            if wanted(index, &name) {
+                let reference = self.reference_at(&unwrapped(target.children().next()?))?;
+                return match self.survey.resolve(reference) {
+                    Found::Column(item) => Some((item, reference.column().to_owned())),
+                    Found::Unsure | Found::Merged(_) => self.holder_of(grouped.scope, reference.column()),
+                    Found::Row(_) | Found::MissingIn(_) | Found::Output | Found::Ambiguous | Found::Missing => None,
+                };
+            }
+            index += 1;
+        }
+        None
+    }
+
+    fn reference_at(&self, node: &SyntaxNode) -> Option<&Reference> {
+        self.survey.references.iter().find(|reference| &reference.node == node)
+    }
+
+    /// Whether the grouped query names this column of the item outside of GROUP BY, or may.
+    fn selects(&self, grouped: &Grouped, item: usize, name: &str) -> bool {
+        let range = grouped.select.text_range();
+        let starred = self.survey.stars.iter().any(|star| range.contains_range(star.node.text_range()));
+        starred
+            || self.survey.references.iter().any(|reference| {
+                range.contains_range(reference.node.text_range())
+                    && reference.column() == name
+                    && match self.survey.resolve(reference) {
+                        Found::Column(found) => found == item,
+                        Found::Unsure | Found::Merged(_) | Found::Missing | Found::MissingIn(_) => true,
+                        Found::Row(_) | Found::Output | Found::Ambiguous => false,
+                    }
+            })
+    }
+}
+
+/// One column of an inline view's list.
+pub(super) fn view_column(column: &ViewColumn) -> String {
+    if column.is_plain() {
+        return column.name.quoted();
+    }
+    format!("{} AS {}", column.read.sql(), column.name.quoted())
+}
+
+fn fallback_of<'v>(view: &'v TableView, name: &str) -> Option<&'v ViewColumn> {
+    view.fallback.iter().find(|column| column.name.as_str() == name)
+}
+
+pub(super) fn quote(name: &str) -> String {
+    Ident::new(name).map(|ident| ident.quoted()).unwrap_or_default()
+}
+
+/// The expression inside any brackets.
+pub(super) fn unwrapped(mut node: SyntaxNode) -> SyntaxNode {
+    while node.kind() == SyntaxKind::PAREN_EXPR && !has_token(&node, SyntaxKind::COMMA) {
+        match node.children().next() {
+            Some(inner) => node = inner,
+            None => break,
+        }
+    }
+    node
+}

@@ -1,0 +1,190 @@
+//! Decides whether a text can touch a migrating table at all: a byte search, and the lexer only on a hit.
+//!
+//! Pure. Looks for names only; what a name means (CTE, alias, other schema) is decided by the rewriter.
+
+use std::collections::HashSet;
+
+use memchr::memchr2_iter;
+
+use super::lex::{self, Lexer, TokenKind};
+use crate::migration::Rules;
+
+/// How a text mentions the tables under migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mention {
+    /// Not at all: the text passes as it is.
+    No,
+    /// As an identifier: the text must be read.
+    Identifier,
+    /// Only inside string constants (a function body, a `regclass`): the text passes, and cannot be seen into.
+    OnlyInString,
+}
+
+/// What to look for, prepared once per epoch.
+#[derive(Debug, Clone, Default)]
+pub struct Screen {
+    needles: Vec<Needle>,
+    names: HashSet<Box<str>>,
+}
+
+/// Bytes that every way to write a name has in it, `U&""` apart.
+#[derive(Debug, Clone)]
+struct Needle {
+    lower: Box<[u8]>,
+    /// The byte to search for: the one that SQL has least often.
+    rare: usize,
+}
+
+impl Screen {
+    /// A screen for the tables of these rules.
+    pub fn new(rules: &Rules) -> Screen {
+        Screen::of(rules.names().iter().map(|name| name.as_str()))
+    }
+
+    fn of<'n>(names: impl Iterator<Item = &'n str>) -> Screen {
+        let names: HashSet<Box<str>> = names.map(Box::from).collect();
+        let needles = names
+            .iter()
+            .map(|name| {
+                // A double quote in a name is written twice, so the longest part without one is looked for.
+                let part = name.split('"').max_by_key(|part| part.len()).unwrap_or("").to_ascii_lowercase();
+                let lower: Box<[u8]> = part.into_bytes().into();
+                let rare = (0..lower.len()).min_by_key(|at| commonness(lower[*at])).unwrap_or(0);
+                Needle { lower, rare }
+            })
+            .collect();
+        Screen { needles, names }
+    }
+
+    /// Whether there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// How the text mentions a table under migration.
+    pub fn mentions(&self, text: &[u8], standard_conforming_strings: bool) -> Mention {
+        if self.names.is_empty() || !(self.finds(text) || has_unicode_name(text)) {
+            return Mention::No;
+        }
+        self.lex(text, standard_conforming_strings)
+    }
+
+    fn finds(&self, text: &[u8]) -> bool {
+        self.needles.iter().any(|needle| needle.is_in(text))
+    }
+
+    fn lex(&self, text: &[u8], standard_conforming_strings: bool) -> Mention {
+        let mut in_string = false;
+        let mut tokens = Lexer::new(text, standard_conforming_strings).significant().peekable();
+        while let Some(token) = tokens.next() {
+            match token.kind {
+                TokenKind::Word | TokenKind::Quoted => {
+                    let found = self.finds(token.bytes(text))
+                        && lex::name(text, &token, '\\').is_some_and(|name| self.names.contains(name.as_str()));
+                    if found {
+                        return Mention::Identifier;
+                    }
+                }
+                TokenKind::UnicodeQuoted => {
+                    let escape = match tokens.peek() {
+                        Some(next) if next.is_word(text, "uescape") => {
+                            tokens.next();
+                            tokens.next().and_then(|value| lex::string_value(text, &value)?.chars().next())
+                        }
+                        _ => None,
+                    };
+                    // A name that cannot be decoded is an error in PostgreSQL.
+                    let name = lex::name(text, &token, escape.unwrap_or('\\'));
+                    if name.is_some_and(|name| self.names.contains(name.as_str())) {
+                        return Mention::Identifier;
+                    }
+                }
+                TokenKind::Text
+                | TokenKind::EscapeText
+                | TokenKind::UnicodeText
+                | TokenKind::BitText
+                | TokenKind::DollarText
+                | TokenKind::Unterminated => in_string = in_string || self.finds(token.bytes(text)),
+                TokenKind::Param
+                | TokenKind::Number
+                | TokenKind::Operator
+                | TokenKind::Mark(_)
+                | TokenKind::Comment => {}
+            }
+        }
+        if in_string { Mention::OnlyInString } else { Mention::No }
+    }
+}
+
+impl Needle {
+    fn is_in(&self, text: &[u8]) -> bool {
+        let Some(&rare) = self.lower.get(self.rare) else { return true };
+        memchr2_iter(rare, rare.to_ascii_uppercase(), text).any(|at| {
+            at.checked_sub(self.rare)
+                .and_then(|from| text.get(from..from + self.lower.len()))
+                .is_some_and(|found| found.eq_ignore_ascii_case(&self.lower))
+        })
+    }
+}
+
+/// Whether a `U&"` is in the text: behind it any name can hide.
+fn has_unicode_name(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, b"&\"").any(|at| at > 0 && matches!(text[at - 1], b'u' | b'U'))
+}
+
+/// How often SQL has a byte, roughly: letters of keywords and of short names are the worst to search for.
+fn commonness(byte: u8) -> u8 {
+    match byte {
+        b'e' | b's' | b't' | b' ' => 9,
+        b'r' | b'a' | b'i' | b'n' | b'o' => 8,
+        b'l' | b'c' | b'd' | b'm' | b'u' | b'_' => 6,
+        b'f' | b'h' | b'p' | b'w' | b'b' | b'g' => 4,
+        b'y' | b'v' | b'k' | b'0'..=b'9' => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screened(text: &str) -> Mention {
+        Screen::of(["users", "Odd \"Name\""].into_iter()).mentions(text.as_bytes(), true)
+    }
+
+    #[test]
+    fn no_way_to_write_a_name_passes_the_screen() {
+        for text in [
+            "select * from users",
+            "SELECT * FROM USERS",
+            "select * from \"users\"",
+            "select * from public . users",
+            "select * from U&\"\\0075sers\"",
+            "select * from u&\"!0075sers\" uescape '!'",
+            "select 1 from/**/users--",
+            "select * from \"Odd \"\"Name\"\"\"",
+            "select 1FROM users",
+        ] {
+            assert_eq!(screened(text), Mention::Identifier, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_name_does_not_stop_a_text() {
+        for text in
+            ["select 1", "select * from users2", "select /* users */ 1", "select 1 -- users", "select \"Users\""]
+        {
+            assert_eq!(screened(text), Mention::No, "{text}");
+        }
+        for text in ["select 'users'", "do $$ begin delete from users; end $$", "select 'it''s users'"] {
+            assert_eq!(screened(text), Mention::OnlyInString, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_screened_too() {
+        let screen = Screen::of(["users"].into_iter());
+        assert_eq!(screen.mentions(b"select '\xff\xfe' from users", true), Mention::Identifier);
+        assert_eq!(screen.mentions(b"select '\xff\xfe'", true), Mention::No);
+    }
+}

@@ -1,0 +1,225 @@
+//! Texts that no reader may choke on, names that only look like the table's, and errors in the session's shape.
+
+use crossfade::migration::{Phase, Route, Shape};
+use crossfade::schema::SqlState;
+use crossfade::sql::{Context, ErrorTexts, Names, PlanCache, Rewrite, mask_error, rewrite};
+
+use crate::corpus::STATEMENTS;
+use crate::fixture::{ident, names, rewritten, rules, table};
+
+fn contracted(sql: &str) -> Rewrite {
+    rewritten(Phase::Contracted, Shape::Old, Route::Old, sql).rewrite
+}
+
+fn edited(sql: &str) -> String {
+    match contracted(sql) {
+        Rewrite::Rewritten(edits) => edits.apply(sql),
+        Rewrite::Unchanged => "unchanged".to_owned(),
+        Rewrite::Refused(refusal) => panic!("{refusal}"),
+    }
+}
+
+#[test]
+fn deep_and_long_statements_do_not_overflow_the_stack() {
+    for deep in [
+        format!("SELECT {}username{} FROM users", "(".repeat(400), ")".repeat(400)),
+        format!("SELECT username FROM users WHERE id = 1{}", " OR id = 1".repeat(10_000)),
+        format!("SELECT username FROM users{}", " UNION ALL SELECT username FROM users".repeat(1_000)),
+        format!("{}SELECT username FROM users{}", "SELECT * FROM (".repeat(300), ") x".repeat(300)),
+        format!("SELECT {} username FROM users", "NOT ".repeat(5_000)),
+        format!("SELECT {} username FROM users", "- ".repeat(5_000)),
+        format!("SELECT username{} FROM users", "::text".repeat(3_000)),
+        format!("INSERT INTO users (id, username) VALUES (1, 'a'){}", ", (1, 'a')".repeat(20_000)),
+        format!("SELECT username FROM users{}", " JOIN posts ON true".repeat(1_000)),
+        format!("SELECT {} FROM users", vec!["username"; 20_000].join(", ")),
+        format!("SELECT CASE {} END FROM users", "WHEN username = 'a' THEN 1 ".repeat(2_000)),
+        format!("SELECT username{} FROM users", "[1]".repeat(2_000)),
+    ] {
+        match contracted(&deep) {
+            Rewrite::Rewritten(_) => {}
+            Rewrite::Unchanged => panic!("passed: {}", &deep[..60]),
+            Rewrite::Refused(refusal) => eprintln!("{}: {}", &deep[..60], refusal.message),
+        }
+    }
+    let too_deep = format!("SELECT {}username{} FROM users", "(".repeat(20_000), ")".repeat(20_000));
+    assert!(matches!(contracted(&too_deep), Rewrite::Refused(_)));
+    let untouched = too_deep.replace("users", "posts");
+    assert_eq!(contracted(&untouched), Rewrite::Unchanged);
+}
+
+#[test]
+fn damaged_statements_are_answered_without_a_panic() {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    for _ in 0..600 {
+        let mut sql: Vec<char> = STATEMENTS[random(STATEMENTS.len())].chars().collect();
+        for _ in 0..=random(4) {
+            let at = random(sql.len());
+            match random(4) {
+                0 => drop(sql.drain(at..(at + 1 + random(12)).min(sql.len()))),
+                1 => sql.insert(
+                    at,
+                    ['(', ')', ',', '\'', '"', ';', '*', '.', 'ü', '$', '\\', '-', '/', 'E', '['][random(15)],
+                ),
+                2 => {
+                    let other: Vec<char> = STATEMENTS[random(STATEMENTS.len())].chars().collect();
+                    let from = random(other.len());
+                    sql.splice(at..at, other[from..(from + random(20)).min(other.len())].iter().copied());
+                }
+                _ => sql.truncate(at.max(1)),
+            }
+            if sql.is_empty() {
+                sql.push('x');
+            }
+        }
+        let sql: String = sql.into_iter().collect();
+        for shape in Shape::ALL {
+            for phase in [Phase::Expanded, Phase::DualWriting, Phase::Contracted] {
+                if let Rewrite::Rewritten(edits) = rewritten(phase, shape, Route::Old, &sql).rewrite {
+                    let end = edits.source_offset(edits.apply(&sql).len());
+                    assert_eq!(end, sql.len(), "{sql}");
+                }
+                if let Rewrite::Refused(refusal) = rewritten(phase, shape, Route::Old, &sql).rewrite {
+                    assert_ne!(refusal.detail.as_deref(), Some("The proxy fails to read it."), "{sql}");
+                    assert!(!refusal.message.contains("same place"), "{sql}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_table_itself_is_touched() {
+    for sql in [
+        "SELECT username FROM other.users",
+        "WITH users AS (SELECT 1 AS username) SELECT username FROM users",
+        "SELECT users.title FROM posts AS users",
+        "SELECT 'SELECT username FROM users'",
+        "SELECT 1 AS users",
+        "SELECT /* users */ 1",
+        "UPDATE other.users SET username = 'x'",
+        "SELECT nextval('users_id_seq'), 'users'::regclass",
+        "SELECT users FROM posts",
+        "ALTER ROLE users SET search_path = x",
+        "CREATE TABLE other.users (username text)",
+        "DROP TABLE other.users",
+        "SET search_path TO users",
+        "GRANT SELECT ON users TO users",
+    ] {
+        assert_eq!(contracted(sql), Rewrite::Unchanged, "{sql}");
+    }
+    for sql in [
+        "SELECT username FROM \"users\"",
+        "SELECT username FROM U&\"!0075sers\" UESCAPE '!'",
+        "SELECT username FROM public/**/.--\nusers",
+        "SELECT username FROM uSeRs",
+        "SELECT E'\\'' , username FROM users WHERE '$$' <> $$'$$",
+    ] {
+        assert_ne!(edited(sql), "unchanged", "{sql}");
+    }
+}
+
+#[test]
+fn names_follow_the_path_and_temporary_tables() {
+    let rules = rules(Phase::Contracted, Route::Old);
+    let with = |path: &[&str], temporary: &[&str]| Names {
+        path: path.iter().map(|name| ident(name)).collect(),
+        temporary: temporary.iter().map(|name| ident(name)).collect(),
+    };
+    let touched = |names: &Names, sql: &str, scs: bool| {
+        let cx = Context {
+            rules: &rules,
+            names,
+            shape: Shape::Old,
+            bucket: Default::default(),
+            standard_conforming_strings: scs,
+        };
+        matches!(rewrite(sql, &cx), Rewrite::Rewritten(_))
+    };
+    let sql = "SELECT username FROM users";
+    assert!(touched(&with(&["pg_catalog", "public"], &[]), sql, true));
+    assert!(!touched(&with(&["other", "public"], &[]), sql, true));
+    assert!(touched(&with(&["public", "other"], &[]), sql, true));
+    assert!(!touched(&with(&["public"], &["users"]), sql, true));
+    assert!(touched(&with(&["public"], &["users"]), "SELECT username FROM public.users", true));
+    assert!(!touched(&with(&[], &[]), sql, true));
+    let hidden = "SELECT 'a\\' FROM posts WHERE title = ' , username FROM users";
+    assert!(!touched(&names(), hidden, true));
+    let shown = "SELECT '\\' FROM posts --', username FROM users";
+    assert!(touched(&names(), shown, false));
+    assert!(!touched(&names(), shown, true));
+}
+
+#[test]
+fn errors_are_shown_in_the_sessions_shape() {
+    let rules = rules(Phase::Contracted, Route::Old);
+    let view = rules.table(&table("public", "users")).unwrap().write_view(Shape::Old);
+    let fields = ErrorTexts {
+        message: Some("null value in column \"handle\" of relation \"users\" violates not-null constraint".to_owned()),
+        detail: Some("Key (handle)=(handle) already exists.".to_owned()),
+        table: Some("users".to_owned()),
+        column: Some("handle".to_owned()),
+        ..ErrorTexts::default()
+    };
+    let masked = mask_error(view, fields.clone());
+    let told = "null value in column \"username\" of relation \"users\" violates not-null constraint";
+    assert_eq!(masked.message.as_deref(), Some(told));
+    assert_eq!(masked.detail.as_deref(), Some("Key (username)=(handle) already exists."));
+    assert_eq!(masked.column.as_deref(), Some("username"));
+    let elsewhere = ErrorTexts { table: Some("posts".to_owned()), ..fields };
+    assert_eq!(mask_error(view, elsewhere.clone()), elsewhere);
+}
+
+#[test]
+fn plans_are_remembered_by_everything_that_they_depend_on() {
+    let rules = rules(Phase::Contracted, Route::Old);
+    let (public, other) = (names(), Names { path: vec![ident("other")], temporary: Vec::new() });
+    let mut cache = PlanCache::new(1024 * 1024);
+    let cx = |names, shape| Context {
+        rules: &rules,
+        names,
+        shape,
+        bucket: Default::default(),
+        standard_conforming_strings: true,
+    };
+    let sql = "SELECT username FROM users";
+    for _ in 0..2 {
+        assert!(matches!(*cache.rewrite(sql, &cx(&public, Shape::Old)), Rewrite::Rewritten(_)));
+        assert!(matches!(*cache.rewrite(sql, &cx(&other, Shape::Old)), Rewrite::Unchanged));
+    }
+    let first = cache.rewrite(sql, &cx(&public, Shape::Old));
+    assert!(std::sync::Arc::ptr_eq(&first, &cache.rewrite(sql, &cx(&public, Shape::Old))));
+    for number in 0..20_000 {
+        cache.rewrite(&format!("SELECT {number} FROM posts"), &cx(&public, Shape::Old));
+    }
+    assert!(cache.bytes() <= 1024 * 1024);
+}
+
+#[test]
+fn a_syntax_error_is_never_passed_on() {
+    for sql in
+        ["SELECT FROM users WHERE", "UPDATE users SET", "INSERT INTO users VALUES (", "SELECT username FROM users)"]
+    {
+        match contracted(sql) {
+            Rewrite::Refused(refusal) => {
+                assert!(matches!(refusal.state, SqlState::SYNTAX_ERROR | SqlState::UNSUPPORTED), "{sql}");
+            }
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn places_are_those_of_the_clients_text() {
+    let sql = "SELECT 'ü', username, nope FROM users";
+    let Rewrite::Rewritten(edits) = contracted(sql) else { panic!("not rewritten") };
+    let edited = edits.apply(sql);
+    let at = |text: &str, word: &str| text.find(word).unwrap();
+    assert_eq!(edits.source_offset(at(&edited, "nope")), at(sql, "nope"));
+    assert_eq!(edits.source_offset(at(&edited, "(SELECT")), at(sql, "users"));
+}
