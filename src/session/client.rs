@@ -1,0 +1,527 @@
+//! What the client sends.
+
+use std::ops::Range;
+
+use super::judge::Judgement;
+use super::names::changes_names;
+use super::prepared::{Judged, Origin, Prepared, Sent, Traits};
+use super::queue::Asked;
+use super::{Host, Mode, Note, Out, Outcome, Session, StatementKind, Touched, Undo};
+use crate::schema::{Refusal, SqlState};
+use crate::sql::{self, Kind};
+use crate::wire::{self, Header, Peer};
+
+/// What becomes of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It goes on as it is.
+    Pass,
+    /// It is done with: something else went in its place.
+    Replaced,
+    /// It stays until more of it is there, or until what was asked is answered.
+    Wait,
+}
+
+/// One message of the client, as far as it has come.
+#[derive(Debug, Clone)]
+pub(super) struct Message<'a> {
+    pub input: &'a [u8],
+    pub range: Range<usize>,
+    pub kind: u8,
+    pub whole: bool,
+}
+
+impl<'a> Message<'a> {
+    pub fn body(&self) -> &'a [u8] {
+        &self.input[self.range.start + wire::HEADER_BYTES..self.range.end]
+    }
+}
+
+impl Session {
+    /// Takes bytes that the client sent.
+    pub fn on_client<H: Host>(&mut self, host: &mut H, input: &[u8], out: &mut Out) {
+        if self.client.kept.is_empty() {
+            let taken = self.take_client(host, input, out);
+            if taken < input.len() && self.mode != Mode::Closed {
+                self.client.kept.extend_from_slice(&input[taken..]);
+            }
+        } else {
+            self.client.kept.extend_from_slice(input);
+            self.resume_client(host, out);
+        }
+    }
+
+    /// Goes on with what was kept of the client's input.
+    pub(super) fn resume_client<H: Host>(&mut self, host: &mut H, out: &mut Out) {
+        let mut kept = std::mem::take(&mut self.client.kept);
+        let taken = self.take_client(host, &kept, out);
+        out.to_server.settle(&kept);
+        if taken < kept.len() && self.mode != Mode::Closed {
+            kept.drain(..taken);
+            self.client.kept = kept;
+        }
+    }
+
+    /// Takes whole messages, and the beginning of one that passes as it comes; answers with how much it took.
+    fn take_client<H: Host>(&mut self, host: &mut H, input: &[u8], out: &mut Out) -> usize {
+        let mut at = 0;
+        while at < input.len() {
+            match self.mode {
+                Mode::Reading if self.hold.is_some() => break,
+                Mode::Reading => {}
+                Mode::Blind => {
+                    out.to_server.pass(input, at..input.len());
+                    return input.len();
+                }
+                Mode::Closed => return at,
+            }
+            if self.client.body_left > 0 {
+                let end = input.len().min(at + self.client.body_left);
+                out.to_server.pass(input, at..end);
+                self.client.body_left -= end - at;
+                at = end;
+                continue;
+            }
+            let header = match wire::header(&input[at..], Peer::Client) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(error) => {
+                    self.violated(error.to_string(), input, out);
+                    break;
+                }
+            };
+            let end = input.len().min(at + header.size);
+            let message = Message { input, range: at..end, kind: header.kind, whole: end == at + header.size };
+            match self.client_message(host, &message, header, out) {
+                Taken::Pass => {
+                    out.to_server.pass(input, at..end);
+                    self.client.body_left = header.size - (end - at);
+                }
+                Taken::Replaced => {}
+                Taken::Wait => break,
+            }
+            at = end;
+        }
+        at
+    }
+
+    fn client_message<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
+        if self.queue.is_starting() {
+            // Passwords and tokens pass; what an eager client sends behind them waits for the login's end.
+            return if matches!(header.kind, b'p' | b'X') { Taken::Pass } else { Taken::Wait };
+        }
+        if self.skipping || self.answer_given {
+            return self.unanswered(host, message, header, out);
+        }
+        match header.kind {
+            b'Q' if !self.would_read(host) => self.query_unread(host, message),
+            b'Q' | b'P' | b'D' | b'C' if !message.whole => self.wait(message, header, out),
+            b'Q' => self.query(host, message, out),
+            b'P' => self.parse(host, message, out),
+            b'B' => self.bind(host, message, header, out),
+            b'D' => self.describe(host, message, out),
+            b'E' => self.execute(host, message, header, out),
+            b'C' => self.close(host, message),
+            b'S' => self.sync(host),
+            b'F' => {
+                self.begin(host);
+                self.batch_open = false;
+                self.queue.push(Asked::FunctionCall, None);
+                Taken::Pass
+            }
+            b'c' | b'f' => {
+                self.queue.copy_ended();
+                Taken::Pass
+            }
+            // Copy data, Flush, Terminate, and what only the server can object to.
+            _ => Taken::Pass,
+        }
+    }
+
+    /// A message that must be seen whole, of which a part is there.
+    fn wait(&mut self, message: &Message, header: Header, out: &mut Out) -> Taken {
+        if header.size > self.config.held_bytes_max {
+            out.to_server.settle(message.input);
+            let limit = self.config.held_bytes_max;
+            let refusal = Refusal::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("message of {} bytes is too long to be read", header.size),
+            )
+            .detail(format!("A statement's text is held whole, and the proxy's limit is {limit} bytes."))
+            .hint("Send the values as parameters or with COPY, or raise the proxy's limit.");
+            self.end(&refusal, out);
+        }
+        Taken::Wait
+    }
+
+    /// A message that the server skips, or whose answer the client already has.
+    fn unanswered<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
+        if std::mem::take(&mut self.answer_given) {
+            if message.whole {
+                return Taken::Replaced;
+            }
+            self.violated("held message is not whole", &[], out);
+            return Taken::Wait;
+        }
+        match header.kind {
+            b'S' => {
+                self.skipping = false;
+                self.sync(host)
+            }
+            _ => Taken::Pass,
+        }
+    }
+
+    fn sync<H: Host>(&mut self, host: &mut H) -> Taken {
+        self.begin(host);
+        self.batch_open = false;
+        // The implicit transaction of a batch ends here, and with it what a SET in it did.
+        self.view.valid &= !self.view.unsettled;
+        self.queue.push(Asked::Sync, None);
+        Taken::Pass
+    }
+
+    fn query_unread<H: Host>(&mut self, host: &mut H, message: &Message) -> Taken {
+        self.begin(host);
+        self.batch_open = false;
+        let text = message.body();
+        host.statement(kind_of(text), Outcome::Passed);
+        if message.whole && may_deallocate(text) {
+            self.forget_deallocated(wire::query_text(text).unwrap_or_default());
+        }
+        // A simple query makes the server forget the unnamed statement.
+        self.statements.put(b"", None);
+        self.queue.push(Asked::Query, None);
+        Taken::Pass
+    }
+
+    /// Follows `DEALLOCATE` and `DISCARD`. A statement forgotten too early is asked for when it is used.
+    fn forget_deallocated(&mut self, text: &[u8]) {
+        for statement in sql::classify(text, self.view.standard_conforming_strings).iter() {
+            match &statement.kind {
+                Kind::Deallocate { name: Some(name) } => drop(self.statements.put(name.as_bytes(), None)),
+                Kind::Deallocate { name: None } => self.statements.forget_named(),
+                Kind::Discard(what) if what == "all" => self.statements.forget_named(),
+                _ => {}
+            }
+        }
+    }
+
+    fn query<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
+        self.begin(host);
+        let Some(text) = wire::query_text(message.body()) else {
+            self.batch_open = false;
+            self.queue.push(Asked::Query, None);
+            return Taken::Pass;
+        };
+        let statements = sql::classify(text, self.view.standard_conforming_strings);
+        if let Some(taken) = self.refresh_executed(host, message, text, &statements, out) {
+            return taken;
+        }
+        let judgement = self.judge(host, text, &statements);
+        if let Judgement::NamesNeeded = judgement {
+            self.ask_names(host, message, out);
+            return Taken::Wait;
+        }
+        let (outcome, taken) = self.send_query(host, message, judgement, text, &statements, out);
+        let kind = kind_of(text);
+        host.statement(kind, outcome);
+        self.batch_open = false;
+        self.statements.put(b"", None);
+        if outcome != Outcome::Refused {
+            self.follow(text, &statements);
+        }
+        taken
+    }
+
+    /// Sends a judged Query, or answers it.
+    fn send_query<H: Host>(
+        &mut self,
+        host: &mut H,
+        message: &Message,
+        judgement: Judgement,
+        text: &[u8],
+        statements: &sql::Statements,
+        out: &mut Out,
+    ) -> (Outcome, Taken) {
+        let mut note = Note { touched: self.touched(host, &judgement), ..Note::default() };
+        let prepared = statements.single().filter(|statement| matches!(statement.kind, Kind::Prepare { .. }));
+        match judgement {
+            Judgement::Untouched | Judgement::NamesNeeded => {
+                let note = self.prepare_note(prepared, text, Sent::Original, Judged::Untouched(self.view.generation));
+                self.queue.push(Asked::Query, note);
+                (Outcome::Passed, Taken::Pass)
+            }
+            Judgement::Unchanged => {
+                let undo = self.prepare_note(prepared, text, Sent::Original, Judged::Touched(self.view.stamp));
+                note.undo = undo.and_then(|note| note.undo);
+                self.queue.push(Asked::Query, Some(Box::new(note)));
+                (Outcome::Unchanged, Taken::Pass)
+            }
+            Judgement::Rewritten(edited) => {
+                wire::query(out.to_server.ours(message.input), edited.sent.as_bytes());
+                let sent = Sent::Edited(edited.clone());
+                let undo = self.prepare_note(prepared, text, sent, Judged::Touched(self.view.stamp));
+                note.undo = undo.and_then(|note| note.undo);
+                note.warnings = edited.warnings();
+                note.edited = Some(edited);
+                self.queue.push(Asked::Query, Some(Box::new(note)));
+                (Outcome::Rewritten, Taken::Replaced)
+            }
+            Judgement::Refused(refusal, position) => {
+                self.refuse_query(message, refusal, position, out);
+                (Outcome::Refused, Taken::Replaced)
+            }
+        }
+    }
+
+    /// Remembers an SQL-level PREPARE that a Query makes.
+    fn prepare_note(
+        &mut self,
+        prepared: Option<&sql::Statement>,
+        text: &[u8],
+        sent: Sent,
+        judged: Judged,
+    ) -> Option<Box<Note>> {
+        let Some(sql::Statement { kind: Kind::Prepare { name, .. }, .. }) = prepared else { return None };
+        let name: Box<[u8]> = name.as_bytes().into();
+        let mut statement =
+            Prepared::new(parse_body(&name, text, b"\0\0"), Origin::Sql, self.view.standard_conforming_strings);
+        (statement.sent, statement.judged) = (sent, judged);
+        let previous = self.statements.put(&name, Some(statement));
+        Some(Box::new(Note { undo: Some(Undo::Restore { name, previous }), ..Note::default() }))
+    }
+
+    pub(super) fn touched<H: Host>(&self, host: &H, judgement: &Judgement) -> Option<Touched> {
+        match judgement {
+            Judgement::Unchanged | Judgement::Rewritten(_) => {
+                Some(Touched { route: self.route(), sent_at: host.now(), failed: false })
+            }
+            Judgement::Untouched | Judgement::Refused(..) | Judgement::NamesNeeded => None,
+        }
+    }
+
+    /// What a text that is now on its way does to what the session knows.
+    fn follow(&mut self, text: &[u8], statements: &sql::Statements) {
+        if may_deallocate(text) || statements.single().is_none() {
+            self.forget_deallocated(text);
+        }
+        if statements.iter().any(|statement| changes_names(text, statement, self.view.unsettled)) {
+            self.names_may_change();
+        }
+        // CREATE TABLE AS is complete with the tag of a SELECT.
+        self.ddl |= statements.iter().any(|statement| statement.kind == Kind::Ddl);
+    }
+
+    /// A statement that may change what names mean is on its way.
+    fn names_may_change(&mut self) {
+        self.view.valid = false;
+        self.view.unsettled = true;
+    }
+
+    fn parse<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
+        self.begin(host);
+        self.batch_open = true;
+        let Some(read) = wire::parse_frame(message.body()) else {
+            self.queue.push(Asked::Parse, None);
+            return Taken::Pass;
+        };
+        let traits = Traits { kind: kind_of(read.text), ..Traits::UNKNOWN };
+        if !self.reading {
+            if may_deallocate(read.text) {
+                self.forget_deallocated(read.text);
+            }
+            let note = self.remember(message.body(), read.name, traits, Sent::Original, Judged::Never);
+            self.queue.push(Asked::Parse, note);
+            return Taken::Pass;
+        }
+        self.parse_read(host, message, read, traits, out)
+    }
+
+    fn parse_read<H: Host>(
+        &mut self,
+        host: &mut H,
+        message: &Message,
+        read: wire::Parse<'_>,
+        mut traits: Traits,
+        out: &mut Out,
+    ) -> Taken {
+        let statements = sql::classify(read.text, self.view.standard_conforming_strings);
+        traits.read_from(read.text, &statements);
+        if may_deallocate(read.text) {
+            self.forget_deallocated(read.text);
+        }
+        let stamp = self.view.stamp;
+        match self.judge(host, read.text, &statements) {
+            Judgement::NamesNeeded => {
+                self.ask_names(host, message, out);
+                Taken::Wait
+            }
+            Judgement::Untouched => {
+                let judged = Judged::Untouched(self.view.generation);
+                let note = self.remember(message.body(), read.name, traits, Sent::Original, judged);
+                self.queue.push(Asked::Parse, note);
+                Taken::Pass
+            }
+            Judgement::Unchanged => {
+                traits.outcome = Outcome::Unchanged;
+                let note = self.remember(message.body(), read.name, traits, Sent::Original, Judged::Touched(stamp));
+                self.queue.push(Asked::Parse, note);
+                Taken::Pass
+            }
+            Judgement::Rewritten(edited) => {
+                traits.outcome = Outcome::Rewritten;
+                wire::parse(out.to_server.ours(message.input), read.name, edited.sent.as_bytes(), read.types);
+                let sent = Sent::Edited(edited.clone());
+                let note = self.remember(message.body(), read.name, traits, sent, Judged::Touched(stamp));
+                let mut note = note.unwrap_or_default();
+                note.warnings = edited.warnings();
+                note.edited = Some(edited);
+                self.queue.push(Asked::Parse, Some(note));
+                Taken::Replaced
+            }
+            Judgement::Refused(refusal, position) => {
+                host.statement(traits.kind, Outcome::Refused);
+                // PostgreSQL forgets the unnamed statement before it looks at the new one.
+                self.fail_batch(message, read.name, refusal, position, out);
+                Taken::Replaced
+            }
+        }
+    }
+
+    /// Remembers what the client prepares, and how to take that back where it fails.
+    fn remember(&mut self, body: &[u8], name: &[u8], traits: Traits, sent: Sent, judged: Judged) -> Option<Box<Note>> {
+        if name.is_empty() {
+            let statement = self.statements.remember_unnamed(body, self.view.standard_conforming_strings);
+            (statement.traits, statement.sent, statement.judged) = (traits, sent, judged);
+            return None;
+        }
+        let mut statement = Prepared::new(body.to_vec(), Origin::Protocol, self.view.standard_conforming_strings);
+        (statement.traits, statement.sent, statement.judged) = (traits, sent, judged);
+        let previous = self.statements.put(name, Some(statement));
+        Some(Box::new(Note { undo: Some(Undo::Restore { name: name.into(), previous }), ..Note::default() }))
+    }
+
+    fn bind<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
+        let Some((portal, name)) = wire::bind_names(message.body()) else {
+            return if message.whole {
+                self.begin(host);
+                self.batch_open = true;
+                self.queue.push(Asked::Bind, None);
+                Taken::Pass
+            } else {
+                self.wait(message, header, out)
+            };
+        };
+        self.begin(host);
+        self.batch_open = true;
+        let mut note = None;
+        if self.reading {
+            match self.refresh(host, message, name, out) {
+                Some(taken) => return taken,
+                None => note = self.edited_note(name),
+            }
+        }
+        let traits = self.statements.get(name).map_or(Traits::UNKNOWN, |statement| statement.traits);
+        if portal.is_empty() {
+            self.portal = traits;
+        } else if self.reading {
+            self.portals.insert(portal.into(), traits);
+        }
+        if self.reading && (traits.changes_names || (traits.turns_back && self.view.unsettled)) {
+            self.names_may_change();
+        }
+        self.queue.push(Asked::Bind, note);
+        Taken::Pass
+    }
+
+    /// What maps an error's place in a statement that the server has in edited form.
+    fn edited_note(&self, name: &[u8]) -> Option<Box<Note>> {
+        match &self.statements.get(name)?.sent {
+            Sent::Edited(edited) => Some(Box::new(Note { edited: Some(edited.clone()), ..Note::default() })),
+            Sent::Original | Sent::Unknown => None,
+        }
+    }
+
+    fn describe<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
+        self.begin(host);
+        self.batch_open = true;
+        let target = wire::describe_target(message.body());
+        let mut note = None;
+        if let (true, Some((b'S', name))) = (self.reading, target) {
+            match self.refresh(host, message, name, out) {
+                Some(taken) => return taken,
+                None => note = self.edited_note(name),
+            }
+        }
+        let asked = match target {
+            Some((b'S', _)) => Asked::DescribeStatement,
+            Some(_) | None => Asked::DescribePortal,
+        };
+        self.queue.push(asked, note);
+        Taken::Pass
+    }
+
+    fn execute<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
+        if !message.whole {
+            return self.wait(message, header, out);
+        }
+        self.begin(host);
+        self.batch_open = true;
+        let traits = match wire::execute_portal(message.body()) {
+            Some(b"") => self.portal,
+            Some(name) => self.portals.get(name).copied().unwrap_or(Traits::UNKNOWN),
+            None => Traits::UNKNOWN,
+        };
+        host.statement(traits.kind, traits.outcome);
+        let touched = match traits.outcome {
+            Outcome::Unchanged | Outcome::Rewritten if self.reading => {
+                Some(Touched { route: self.route(), sent_at: host.now(), failed: false })
+            }
+            Outcome::Unchanged | Outcome::Rewritten | Outcome::Passed | Outcome::Refused => None,
+        };
+        let note = touched.map(|touched| Box::new(Note { touched: Some(touched), ..Note::default() }));
+        self.queue.push(Asked::Execute, note);
+        Taken::Pass
+    }
+
+    fn close<H: Host>(&mut self, host: &mut H, message: &Message) -> Taken {
+        self.begin(host);
+        self.batch_open = true;
+        let note = match wire::close_target(message.body()) {
+            Some((b'S', name)) => self.statements.put(name, None).map(|previous| {
+                let undo = Undo::Restore { name: name.into(), previous: Some(previous) };
+                Box::new(Note { undo: Some(undo), ..Note::default() })
+            }),
+            Some(_) | None => None,
+        };
+        self.queue.push(Asked::Close, note);
+        Taken::Pass
+    }
+}
+
+/// The body of a Parse message.
+pub(super) fn parse_body(name: &[u8], text: &[u8], types: &[u8]) -> Vec<u8> {
+    [name, b"\0", text, b"\0", types].concat()
+}
+
+/// A statement's kind by its first word; no comment is looked behind.
+fn kind_of(text: &[u8]) -> StatementKind {
+    let text = text.trim_ascii_start();
+    let is = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    match text.first().map(u8::to_ascii_lowercase) {
+        Some(b's') if is(b"select") => StatementKind::Select,
+        Some(b'i') if is(b"insert") => StatementKind::Insert,
+        Some(b'u') if is(b"update") => StatementKind::Update,
+        Some(b'd') if is(b"delete") => StatementKind::Delete,
+        Some(b'c') if is(b"copy") => StatementKind::Copy,
+        Some(b'w' | b'v' | b't') if is(b"with") || is(b"values") || is(b"table") => StatementKind::Select,
+        _ => StatementKind::Other,
+    }
+}
+
+/// Whether a text begins like `DEALLOCATE` or `DISCARD`.
+fn may_deallocate(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"deal") || start.eq_ignore_ascii_case(b"disc"))
+}

@@ -1,0 +1,65 @@
+//! What a session needs from outside: the rules in force, the lease, the clock, the plan cache and the counters.
+//!
+//! A trait, so that a scripted conversation can stand in for a proxy thread.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::names::names_question;
+use super::{Outcome, StatementKind};
+use crate::migration::{Route, Rules};
+use crate::sql::{Context, Rewrite, Screen};
+
+/// One set of rules as a proxy thread holds it. A transaction holds it from its first message to its end.
+#[derive(Debug)]
+pub struct Pinned {
+    /// The rules.
+    pub rules: Arc<Rules>,
+    /// What to look for in a text.
+    pub screen: Screen,
+    /// Differs for each set of rules that the thread ever held, also where their epoch is the same.
+    pub generation: u64,
+    /// The question that tells what unqualified names mean, as far as these rules need it.
+    pub(super) names_question: String,
+}
+
+impl Pinned {
+    /// These rules, as the thread's `generation`th.
+    pub fn new(rules: Arc<Rules>, generation: u64) -> Pinned {
+        Pinned { screen: Screen::new(&rules), names_question: names_question(&rules), rules, generation }
+    }
+}
+
+/// The world as one session sees it.
+pub trait Host {
+    /// The rules for a transaction that begins now.
+    fn rules(&self) -> &Rc<Pinned>;
+
+    /// Whether this process's lease is good. Asked only for statements that mention a migrating table.
+    fn is_leased(&self) -> bool;
+
+    /// The time. Asked only for statements that touch a migrating table.
+    fn now(&self) -> Instant;
+
+    /// What becomes of a text, remembered or made now.
+    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Arc<Rewrite>;
+
+    /// A statement was sent on, or answered by us.
+    fn statement(&mut self, kind: StatementKind, outcome: Outcome);
+
+    /// The server answered a statement that touches a migrating table.
+    fn answered(&mut self, route: Route, time: Duration, failed: bool);
+
+    /// A stale prepared statement is prepared again.
+    fn reprepared(&mut self);
+
+    /// The server is asked a question of ours.
+    fn probed(&mut self);
+
+    /// A statement is refused for want of a lease.
+    fn refused_unleased(&mut self);
+
+    /// A transaction ended in which DDL succeeded.
+    fn ddl_seen(&mut self);
+}

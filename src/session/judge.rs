@@ -1,0 +1,330 @@
+//! What becomes of a text under the pinned rules, and whether what the server has prepared is still right.
+
+use std::rc::Rc;
+
+use super::client::{Message, Taken, parse_body};
+use super::names::{changes_names, contains_word, touch_no_table};
+use super::prepared::{Edited, Judged, MARK, Origin, Prepared, Sent, Traits, position};
+use super::{Encoding, Host, Outcome, Purpose, Session};
+use crate::migration::Route;
+use crate::schema::{Refusal, SqlState};
+use crate::sql::lex::{self, Lexer};
+use crate::sql::{self, Context, Kind, Mention, Rewrite};
+
+/// What becomes of a text.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    /// It touches nothing under migration.
+    Untouched,
+    /// It does, and means the same as it stands.
+    Unchanged,
+    /// The edited text goes in its place.
+    Rewritten(Rc<Edited>),
+    /// The client gets this, at that position in its text.
+    Refused(Refusal, Option<usize>),
+    /// The server must first be asked what names mean.
+    NamesNeeded,
+}
+
+impl Judgement {
+    fn refused(refusal: Refusal) -> Judgement {
+        Judgement::Refused(refusal, None)
+    }
+}
+
+impl Session {
+    /// Judges a text under the pinned rules.
+    pub(super) fn judge<H: Host>(&mut self, host: &mut H, text: &[u8], statements: &sql::Statements) -> Judgement {
+        let Some(pinned) = self.pin.clone() else { return Judgement::Untouched };
+        let mention = pinned.screen.mentions(text, self.view.standard_conforming_strings);
+        if mention == Mention::No {
+            return Judgement::Untouched;
+        }
+        // In another encoding a byte of a character may look like a quote, and hide what is behind it.
+        if self.view.encoding == Encoding::Other && !text.is_ascii() {
+            return Judgement::refused(unreadable());
+        }
+        if mention == Mention::OnlyInString || touch_no_table(statements) {
+            return Judgement::Untouched;
+        }
+        if !host.is_leased() {
+            host.refused_unleased();
+            return Judgement::refused(unleased());
+        }
+        let Ok(text) = std::str::from_utf8(text) else { return Judgement::refused(unreadable()) };
+        if !self.view.valid {
+            return self.without_names(statements);
+        }
+        let shape = match &self.view.shape {
+            Ok(shape) => *shape,
+            Err(value) => return Judgement::refused(no_shape(value)),
+        };
+        if let Some(refusal) = self.ambiguous(text, statements) {
+            return Judgement::refused(refusal);
+        }
+        let context = Context {
+            rules: &pinned.rules,
+            names: &self.view.names,
+            shape,
+            bucket: self.config.bucket,
+            standard_conforming_strings: self.view.standard_conforming_strings,
+        };
+        let plan = host.rewrite(text, &pinned, &context);
+        decided(text, plan, statements)
+    }
+
+    /// A text that needs names while they are not known.
+    fn without_names(&self, statements: &sql::Statements) -> Judgement {
+        if self.status != b'E' || !self.queue.is_empty() {
+            return Judgement::NamesNeeded;
+        }
+        // The server answers nothing in a failed transaction, and runs nothing but its end.
+        if statements.single().is_some() {
+            return Judgement::Untouched;
+        }
+        Judgement::refused(
+            Refusal::unsupported("cannot run several statements at once in a failed transaction")
+                .detail("One of them names a table under migration, and what the name means cannot be asked now.")
+                .hint("End the transaction with a ROLLBACK of its own, then send the other statements."),
+        )
+    }
+
+    /// Several statements of which an earlier one changes what a later one's names mean.
+    fn ambiguous(&self, text: &str, statements: &sql::Statements) -> Option<Refusal> {
+        let earlier = statements.iter().len().checked_sub(1).filter(|count| *count > 0)?;
+        let changes = |statement| changes_names(text.as_bytes(), statement, true);
+        let ends = |kind: &Kind| matches!(kind, Kind::Commit { .. } | Kind::Rollback { .. });
+        statements.iter().take(earlier).find(|s| changes(s) && (self.view.unsettled || !ends(&s.kind)))?;
+        Some(
+            Refusal::unsupported("cannot tell what a table's name means behind another statement of the same query")
+                .detail(
+                    "The query names a table under migration, and an earlier statement in it may change search_path, \
+                     the session's shape or the tables that there are.",
+                )
+                .hint("Send the statements one by one."),
+        )
+    }
+
+    /// The route of the session's reads: new if any table's is.
+    pub(super) fn route(&self) -> Route {
+        let rules = self.pin.as_ref().map(|pinned| &pinned.rules);
+        let new = rules.is_some_and(|rules| rules.tables().any(|t| t.route(self.config.bucket) == Route::New));
+        if new { Route::New } else { Route::Old }
+    }
+
+    /// Makes sure, before a Bind or Describe, that the server has the right text. `None`: the message goes on.
+    #[inline]
+    pub(super) fn refresh<H: Host>(
+        &mut self,
+        host: &mut H,
+        message: &Message,
+        name: &[u8],
+        out: &mut super::Out,
+    ) -> Option<Taken> {
+        match self.statements.get(name) {
+            Some(statement) if self.is_fresh(host, statement) && !statement.traits.executes => None,
+            Some(_) => self.refresh_stale(host, message, name, out),
+            None => self.recover(host, message, name, out),
+        }
+    }
+
+    fn is_fresh<H: Host>(&self, host: &H, statement: &Prepared) -> bool {
+        match statement.judged {
+            Judged::Never => false,
+            Judged::Untouched(generation) => generation == self.view.generation,
+            Judged::Touched(stamp) => stamp == self.view.stamp && self.view.valid && host.is_leased(),
+        }
+    }
+
+    /// A statement that we have not seen being made: SQL-level `PREPARE` inside something, or while nothing was read.
+    fn recover<H: Host>(
+        &mut self,
+        host: &mut H,
+        message: &Message,
+        name: &[u8],
+        out: &mut super::Out,
+    ) -> Option<Taken> {
+        let known_absent = self.absent.take().is_some_and(|absent| *absent == *name);
+        // The unnamed one cannot be asked for; where we do not know it, the server does not have it.
+        if known_absent || name.is_empty() || (self.status == b'E' && self.queue.is_empty()) {
+            return None;
+        }
+        self.ask(host, message, Purpose::Prepared(name.into()), out);
+        Some(Taken::Wait)
+    }
+
+    fn refresh_stale<H: Host>(
+        &mut self,
+        host: &mut H,
+        message: &Message,
+        name: &[u8],
+        out: &mut super::Out,
+    ) -> Option<Taken> {
+        let statement = self.statements.get(name)?;
+        let (fresh, origin) = (self.is_fresh(host, statement), statement.origin);
+        let text = statement.parts().text.to_vec();
+        let (strings, mut traits) = (statement.standard_conforming_strings, statement.traits);
+        let statements = sql::classify(&text, strings);
+        if contains_word(&text, b"execute") && origin == Origin::Protocol {
+            let taken = self.refresh_executed(host, message, &text, &statements, out);
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        if fresh {
+            return None;
+        }
+        let judgement = match (text.ends_with(MARK.as_bytes()), strings == self.view.standard_conforming_strings) {
+            (false, true) => self.judge(host, &text, &statements),
+            _ => Judgement::refused(unknown_original()),
+        };
+        traits.read_from(&text, &statements);
+        let (outcome, wanted, judged) = match judgement {
+            Judgement::NamesNeeded => {
+                self.ask_names(host, message, out);
+                return Some(Taken::Wait);
+            }
+            Judgement::Refused(refusal, at) => {
+                host.statement(traits.kind, Outcome::Refused);
+                self.refuse(message, refusal, at, out);
+                return Some(Taken::Replaced);
+            }
+            Judgement::Untouched => (Outcome::Passed, Sent::Original, Judged::Untouched(self.view.generation)),
+            Judgement::Unchanged => (Outcome::Unchanged, Sent::Original, Judged::Touched(self.view.stamp)),
+            Judgement::Rewritten(edited) => {
+                (Outcome::Rewritten, Sent::Edited(edited), Judged::Touched(self.view.stamp))
+            }
+        };
+        // A failed transaction is not the time to look: what passes now is answered by an error.
+        let judged = if self.view.valid || outcome == Outcome::Passed { judged } else { Judged::Never };
+        traits.outcome = outcome;
+        let statement = self.statements.get_mut(name)?;
+        (statement.traits, statement.judged) = (traits, judged);
+        if statement.sent.is(&wanted) {
+            return None;
+        }
+        self.reprepare(host, message, name, wanted, out)
+    }
+
+    /// Makes sure, before a text that runs SQL-level prepared statements, that the server has them right.
+    pub(super) fn refresh_executed<H: Host>(
+        &mut self,
+        host: &mut H,
+        message: &Message,
+        text: &[u8],
+        statements: &sql::Statements,
+        out: &mut super::Out,
+    ) -> Option<Taken> {
+        if !contains_word(text, b"execute") {
+            return None;
+        }
+        let made_here =
+            |name: &str| statements.iter().any(|s| matches!(&s.kind, Kind::Prepare { name: made, .. } if made == name));
+        for name in executed_names(text, self.view.standard_conforming_strings) {
+            let own =
+                message.kind != b'Q' && self.statements.get(name.as_bytes()).is_some_and(|s| s.parts().text == text);
+            if name.is_empty() || own || made_here(&name) {
+                continue;
+            }
+            let taken = match self.statements.get(name.as_bytes()) {
+                Some(statement) if self.is_fresh(host, statement) => None,
+                Some(_) => self.refresh_stale(host, message, name.as_bytes(), out),
+                None => self.recover(host, message, name.as_bytes(), out),
+            };
+            if taken.is_some() {
+                return taken;
+            }
+            if self.statements.get(name.as_bytes()).is_some_and(|statement| statement.traits.changes_names) {
+                self.view.valid = false;
+                self.view.unsettled = true;
+            }
+        }
+        None
+    }
+
+    /// Remembers a statement as the server has it.
+    pub(super) fn recovered(&mut self, name: Box<[u8]>, answer: Option<super::names::PreparedAnswer>) {
+        let Some(answer) = answer else {
+            self.absent = Some(name);
+            return;
+        };
+        let strings = self.view.standard_conforming_strings;
+        let (text, origin) = if answer.from_sql {
+            (prepare_statement(&answer.text, &name, strings), Origin::Sql)
+        } else {
+            (answer.text, Origin::Protocol)
+        };
+        let body = parse_body(&name, &text, &answer.types);
+        let mut statement = Prepared::new(body, origin, strings);
+        statement.traits = Traits { kind: super::StatementKind::Other, ..Traits::UNKNOWN };
+        self.statements.put(&name, Some(statement));
+    }
+}
+
+fn decided(text: &str, plan: std::sync::Arc<Rewrite>, statements: &sql::Statements) -> Judgement {
+    match plan.as_ref() {
+        Rewrite::Unchanged => Judgement::Unchanged,
+        Rewrite::Refused(refusal) => {
+            let at = refusal.offset.map(|offset| position(text, offset));
+            Judgement::Refused(refusal.clone(), at)
+        }
+        Rewrite::Rewritten(_) => {
+            let prepares = |statement: &sql::Statement| matches!(statement.kind, Kind::Prepare { .. });
+            if statements.single().is_none() && statements.iter().any(prepares) {
+                return Judgement::refused(
+                    Refusal::unsupported("cannot rewrite PREPARE beside other statements in one query")
+                        .detail("The query names a table under migration.")
+                        .hint("Send the statements one by one."),
+                );
+            }
+            match Edited::new(text, plan) {
+                Some(edited) => Judgement::Rewritten(Rc::new(edited)),
+                None => Judgement::Unchanged,
+            }
+        }
+    }
+}
+
+/// The names behind each word EXECUTE of a text.
+fn executed_names(text: &[u8], standard_conforming_strings: bool) -> Vec<String> {
+    let tokens: Vec<_> = Lexer::new(text, standard_conforming_strings).significant().collect();
+    let behind = tokens.iter().enumerate().filter(|(_, token)| token.is_word(text, "execute"));
+    behind.filter_map(|(at, _)| lex::name(text, tokens.get(at + 1)?, lex::escape_of(text, &tokens, at + 1))).collect()
+}
+
+/// The one PREPARE of that name out of the whole query that PostgreSQL remembers it by.
+fn prepare_statement(text: &[u8], name: &[u8], standard_conforming_strings: bool) -> Vec<u8> {
+    let statements = sql::classify(text, standard_conforming_strings);
+    let made = |statement: &&sql::Statement| matches!(&statement.kind, Kind::Prepare { name: made, .. } if made.as_bytes() == name);
+    let found = statements.iter().find(made).and_then(|statement| text.get(statement.range.clone()));
+    let whole = statements.single().is_some();
+    if whole { text.to_vec() } else { found.unwrap_or(text).to_vec() }
+}
+
+fn unreadable() -> Refusal {
+    Refusal::new(
+        SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+        "cannot read a statement that names a table under migration and is not valid UTF-8",
+    )
+    .detail("The statement's text is not ASCII, and is not valid UTF-8 or client_encoding is not UTF8.")
+    .hint("Set client_encoding to UTF8, or send the values as parameters.")
+}
+
+fn unleased() -> Refusal {
+    Refusal::new(SqlState::CANNOT_CONNECT_NOW, "cannot run a statement on a table under migration now")
+        .detail("This proxy's lease has run out, so its rules may be stale. Other statements are not affected.")
+        .hint("Try again shortly. If it lasts, see whether the proxy reaches the database's schema crossfade.")
+}
+
+fn no_shape(value: &str) -> Refusal {
+    // The value is a setting's, not data; its length is bounded here.
+    let value: String = value.chars().take(40).collect();
+    Refusal::new(SqlState("22023"), format!("invalid value for parameter \"crossfade.shape\": \"{value}\""))
+        .hint("Available values: old, new, auto.")
+}
+
+fn unknown_original() -> Refusal {
+    Refusal::unsupported("cannot prepare a statement again whose original text is not known")
+        .detail("It names a table under migration, and was prepared under other rules or with another string syntax.")
+        .hint("Deallocate the statement and prepare it again.")
+}

@@ -1,0 +1,232 @@
+//! What unqualified names mean in a session: the question that is put to PostgreSQL, its answer, and which statements
+//! may change it.
+//!
+//! The session's shape comes with the answer, so that `SET LOCAL`, `RESET`, rollback, role defaults and startup options
+//! are all followed by the one who knows: PostgreSQL.
+
+use std::fmt::Write;
+
+use crate::migration::{Rules, Shape};
+use crate::schema::Ident;
+use crate::sql::{Kind, Names, Statement, Statements};
+
+/// The question about these tables under migration. Each name goes and comes as the hexadecimal digits of its UTF-8,
+/// whatever the session's encoding and string syntax are.
+///
+/// A name under migration that is found, but in another schema than a migrating table's, counts as hidden: our catalog may
+/// not know yet what was found.
+pub(super) fn names_question(rules: &Rules) -> String {
+    let mut question = String::from(NAMES_QUESTION);
+    for name in rules.names() {
+        let schemas = rules.tables().filter(|table| &table.table.name == name);
+        let schemas: Vec<String> = schemas.map(|table| decoded(table.table.schema.as_str())).collect();
+        let _ = write!(
+            question,
+            "UNION ALL SELECT 2, 0, c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c \
+             JOIN pg_catalog.pg_namespace AS s ON s.oid OPERATOR(pg_catalog.=) c.relnamespace \
+             WHERE c.oid OPERATOR(pg_catalog.=) \
+             pg_catalog.to_regclass(pg_catalog.quote_ident({}))::pg_catalog.oid \
+             AND s.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) ALL (ARRAY[{}]) ",
+            decoded(name.as_str()),
+            schemas.join(", ")
+        );
+    }
+    question.push_str(") AS a WHERE v IS NOT NULL ORDER BY k, n /* crossfade */");
+    question
+}
+
+/// A text as an expression that has no quote or backslash in it.
+fn decoded(text: &str) -> String {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("pg_catalog.convert_from(pg_catalog.decode('{hex}', 'hex'), 'UTF8')")
+}
+
+const NAMES_QUESTION: &str = "\
+SELECT k, pg_catalog.encode(pg_catalog.convert_to(v, 'UTF8'), 'hex') FROM (\
+SELECT 1 AS k, n, s::pg_catalog.text AS v FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS p(s, n) \
+UNION ALL \
+SELECT 2, 0, c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c \
+WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 \
+AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[]) \
+UNION ALL \
+SELECT 3, 0, pg_catalog.current_setting('crossfade.shape', true) ";
+
+/// The question for the text of a prepared statement that the session has not seen being made.
+pub(super) const PREPARED_QUESTION: &str = "\
+SELECT pg_catalog.encode(pg_catalog.convert_to(statement, 'UTF8'), 'hex'), \
+parameter_types::pg_catalog.oid[]::pg_catalog.text, from_sql::pg_catalog.text \
+FROM pg_catalog.pg_prepared_statements WHERE name OPERATOR(pg_catalog.=) $1 /* crossfade */";
+
+/// One row of an answer.
+pub(super) type Row = Vec<Option<Vec<u8>>>;
+
+/// What PostgreSQL said about names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct NamesAnswer {
+    pub names: Names,
+    /// `crossfade.shape`, where it is set; the text itself where it is no shape.
+    pub shape: Option<Result<Shape, String>>,
+}
+
+/// Reads the answer. `None` where it is not what was asked for.
+pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
+    let mut answer = NamesAnswer::default();
+    for row in rows {
+        let [Some(kind), Some(value)] = row.as_slice() else { return None };
+        let value = String::from_utf8(from_hex(value)?).ok()?;
+        match kind.as_slice() {
+            b"1" => answer.names.path.push(Ident::new(&value).ok()?),
+            b"2" => answer.names.temporary.push(Ident::new(&value).ok()?),
+            b"3" if value.is_empty() => {}
+            b"3" => answer.shape = Some(value.trim().parse().map_err(|_| value)),
+            _ => return None,
+        }
+    }
+    answer.names.temporary.sort();
+    answer.names.temporary.dedup();
+    Some(answer)
+}
+
+/// A prepared statement as PostgreSQL has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PreparedAnswer {
+    pub text: Vec<u8>,
+    /// As in a Parse message: a count and so many OIDs.
+    pub types: Vec<u8>,
+    pub from_sql: bool,
+}
+
+/// Reads the answer; `Some(None)` where there is no such statement.
+pub(super) fn read_prepared(rows: &[Row]) -> Option<Option<PreparedAnswer>> {
+    let Some(row) = rows.first() else { return Some(None) };
+    let [Some(text), Some(oids), Some(from_sql)] = row.as_slice() else { return None };
+    let oids = std::str::from_utf8(oids).ok()?.strip_prefix('{')?.strip_suffix('}')?;
+    let oids: Vec<u32> =
+        oids.split(',').filter(|oid| !oid.is_empty()).map(|oid| oid.parse().ok()).collect::<Option<_>>()?;
+    let mut types = u16::try_from(oids.len()).ok()?.to_be_bytes().to_vec();
+    types.extend(oids.iter().flat_map(|oid| oid.to_be_bytes()));
+    Some(Some(PreparedAnswer { text: from_hex(text)?, types, from_sql: from_sql.as_slice() == b"true" }))
+}
+
+fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|value| value as u8);
+    let pairs = digits.chunks(2).map(|pair| match *pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+/// Settings that change no name and no shape, so that a `SET` of one costs nothing.
+const HARMLESS: &[&str] = &[
+    "application_name",
+    "bytea_output",
+    "client_min_messages",
+    "constraints",
+    "datestyle",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "deadlock_timeout",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "intervalstyle",
+    "jit",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "lock_timeout",
+    "session characteristics",
+    "statement_timeout",
+    "synchronous_commit",
+    "timezone",
+    "transaction",
+    "work_mem",
+];
+
+/// Whether a statement may change what names mean, for those behind it.
+pub(super) fn changes_names(text: &[u8], statement: &Statement, unsettled: bool) -> bool {
+    let has = |word: &[u8]| contains_word(text.get(statement.range.clone()).unwrap_or_default(), word);
+    if statement.calls_set_config {
+        return true;
+    }
+    match &statement.kind {
+        Kind::Set(setting) => !HARMLESS.contains(&setting.name.as_str()),
+        Kind::Reset(name) => !HARMLESS.contains(&name.as_str()),
+        Kind::ResetAll | Kind::Discard(_) | Kind::Call | Kind::Do | Kind::Ddl | Kind::Other => true,
+        // These end or turn back the transaction in which something was changed.
+        Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo | Kind::PrepareTransaction => unsettled,
+        // What it runs was judged when it was prepared; the session asks that.
+        Kind::Execute { .. } => false,
+        Kind::Select | Kind::Explain => has(b"into") || (statement.kind == Kind::Explain && has(b"create")),
+        Kind::Values
+        | Kind::Table
+        | Kind::Insert
+        | Kind::Update
+        | Kind::Delete
+        | Kind::Merge
+        | Kind::Copy(_)
+        | Kind::Begin
+        | Kind::Savepoint
+        | Kind::Release
+        | Kind::FinishPrepared
+        | Kind::Show
+        | Kind::Prepare { .. }
+        | Kind::Deallocate { .. }
+        | Kind::Declare
+        | Kind::Fetch
+        | Kind::Close
+        | Kind::Lock
+        | Kind::Truncate
+        | Kind::Notify => false,
+    }
+}
+
+/// Whether no statement of the text can touch a table's columns, whatever name it mentions: a savepoint may be called
+/// `users`. Before LOCK nothing may be asked: a question takes the snapshot that the client wants to take behind it.
+pub(super) fn touch_no_table(statements: &Statements) -> bool {
+    statements.iter().all(|statement| match statement.kind {
+        Kind::Begin
+        | Kind::Commit { .. }
+        | Kind::Rollback { .. }
+        | Kind::RollbackTo
+        | Kind::Savepoint
+        | Kind::Release
+        | Kind::PrepareTransaction
+        | Kind::FinishPrepared
+        | Kind::Set(_)
+        | Kind::Reset(_)
+        | Kind::ResetAll
+        | Kind::Show
+        | Kind::Execute { .. }
+        | Kind::Deallocate { .. }
+        | Kind::Discard(_)
+        | Kind::Fetch
+        | Kind::Close
+        | Kind::Lock
+        | Kind::Notify => true,
+        Kind::Select
+        | Kind::Values
+        | Kind::Table
+        | Kind::Insert
+        | Kind::Update
+        | Kind::Delete
+        | Kind::Merge
+        | Kind::Explain
+        | Kind::Copy(_)
+        | Kind::Prepare { .. }
+        | Kind::Declare
+        | Kind::Call
+        | Kind::Do
+        | Kind::Truncate
+        | Kind::Ddl
+        | Kind::Other => false,
+    })
+}
+
+/// Whether the bytes of a lower-case word are in a text, in any case, wherever: a cheap first look.
+pub(super) fn contains_word(text: &[u8], word: &[u8]) -> bool {
+    let Some(&first) = word.first() else { return false };
+    memchr::memchr2_iter(first, first.to_ascii_uppercase(), text)
+        .any(|at| text.get(at..at + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word)))
+}

@@ -1,0 +1,232 @@
+//! The client's prepared statements, remembered by name: their original text, and what the server has in its place.
+//!
+//! A statement outlives an epoch; when it is used and its plan is stale, the original is judged again.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::names::{changes_names, contains_word};
+use super::{Outcome, StatementKind};
+use crate::sql::{self, Edits, Rewrite};
+use crate::wire;
+
+/// What a session remembers of its statements at most, in bytes. Beyond it the server is asked for what is missing.
+const REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the unnamed statement's memory keeps at most when a shorter text comes, in bytes.
+const UNNAMED_BYTES_KEPT_MAX: usize = 4 * 1024;
+
+/// Ends each edited text, so that one that the server gives back is never taken for a client's own.
+pub(super) const MARK: &str = " /*crossfade*/";
+
+/// A text as the client sent it and as the server got it.
+#[derive(Debug)]
+pub(super) struct Edited {
+    pub source: Box<str>,
+    pub sent: String,
+    pub plan: Arc<Rewrite>,
+}
+
+impl Edited {
+    /// The edited text, where the plan is one.
+    pub fn new(source: &str, plan: Arc<Rewrite>) -> Option<Edited> {
+        let Rewrite::Rewritten(edits) = plan.as_ref() else { return None };
+        let mut sent = edits.apply(source);
+        sent.push_str(MARK);
+        Some(Edited { sent, source: source.into(), plan })
+    }
+
+    fn edits(&self) -> Option<&Edits> {
+        match self.plan.as_ref() {
+            Rewrite::Rewritten(edits) => Some(edits),
+            Rewrite::Unchanged | Rewrite::Refused(_) => None,
+        }
+    }
+
+    /// The notes for the client, as messages.
+    pub fn warnings(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for warning in self.edits().map(Edits::warnings).unwrap_or_default() {
+            wire::notice_response(&mut out, warning);
+        }
+        out
+    }
+
+    /// The place in the client's text, in characters from 1, of a place in the sent text.
+    pub fn client_position(&self, sent_position: usize) -> Option<usize> {
+        let characters = sent_position.checked_sub(1)?;
+        let byte = self.sent.char_indices().nth(characters).map_or(self.sent.len(), |(byte, _)| byte);
+        Some(position(&self.source, self.edits()?.source_offset(byte)))
+    }
+}
+
+/// A byte's place in a text as PostgreSQL counts it: characters, from 1.
+pub(super) fn position(text: &str, byte: usize) -> usize {
+    text.char_indices().take_while(|(at, _)| *at < byte).count() + 1
+}
+
+/// What the server has under a statement's name.
+#[derive(Debug, Clone)]
+pub(super) enum Sent {
+    /// The client's own text.
+    Original,
+    /// An edited one.
+    Edited(Rc<Edited>),
+    /// Nothing, or something that we do not know.
+    Unknown,
+}
+
+impl Sent {
+    /// Whether the server has what it should have.
+    pub fn is(&self, wanted: &Sent) -> bool {
+        match (self, wanted) {
+            (Sent::Original, Sent::Original) => true,
+            (Sent::Edited(one), Sent::Edited(other)) => one.sent == other.sent,
+            (Sent::Original | Sent::Edited(_) | Sent::Unknown, _) => false,
+        }
+    }
+}
+
+/// Under which circumstances the server's text was found to be the right one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// Not yet.
+    Never,
+    /// It touches nothing under migration in the rules of this generation.
+    Untouched(u64),
+    /// It touches something; the stamp stands for rules, names and shape together.
+    Touched(u64),
+}
+
+/// How a statement came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// By a Parse message.
+    Protocol,
+    /// By `PREPARE`; the text is that whole statement.
+    Sql,
+}
+
+/// What counts and names need to know of a statement when it is run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Traits {
+    pub kind: StatementKind,
+    pub outcome: Outcome,
+    /// Whether running it may change what names mean.
+    pub changes_names: bool,
+    /// Whether it does so where something in its transaction has changed names: it ends the transaction.
+    pub turns_back: bool,
+    /// Whether it runs SQL-level prepared statements itself.
+    pub executes: bool,
+}
+
+impl Traits {
+    pub const UNKNOWN: Traits = Traits {
+        kind: StatementKind::Other,
+        outcome: Outcome::Passed,
+        changes_names: false,
+        turns_back: false,
+        executes: false,
+    };
+}
+
+impl Traits {
+    /// Learns what names need to know of a text.
+    pub fn read_from(&mut self, text: &[u8], statements: &sql::Statements) {
+        self.changes_names = statements.iter().any(|statement| changes_names(text, statement, false));
+        self.turns_back = statements.iter().any(|statement| changes_names(text, statement, true));
+        self.executes = contains_word(text, b"execute");
+    }
+}
+
+/// One statement.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Name, text and types, as in the body of a Parse message.
+    body: Vec<u8>,
+    pub origin: Origin,
+    pub sent: Sent,
+    pub judged: Judged,
+    pub traits: Traits,
+    /// `standard_conforming_strings` when it was prepared: read otherwise, the text would be another statement.
+    pub standard_conforming_strings: bool,
+}
+
+impl Prepared {
+    pub fn new(body: Vec<u8>, origin: Origin, standard_conforming_strings: bool) -> Prepared {
+        Prepared {
+            body,
+            origin,
+            sent: Sent::Original,
+            judged: Judged::Never,
+            traits: Traits::UNKNOWN,
+            standard_conforming_strings,
+        }
+    }
+
+    pub fn parts(&self) -> wire::Parse<'_> {
+        wire::parse_frame(&self.body).unwrap_or(wire::Parse { name: b"", text: b"", types: b"\0\0" })
+    }
+}
+
+/// All statements of a session.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    named: HashMap<Box<[u8]>, Prepared>,
+    unnamed: Option<Prepared>,
+    bytes: usize,
+}
+
+impl Statements {
+    pub fn get(&self, name: &[u8]) -> Option<&Prepared> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut Prepared> {
+        if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) }
+    }
+
+    /// Remembers the unnamed statement, in the memory of the one before.
+    pub fn remember_unnamed(&mut self, body: &[u8], standard_conforming_strings: bool) -> &mut Prepared {
+        let mut memory = self.unnamed.take().map(|statement| statement.body).unwrap_or_default();
+        memory.clear();
+        if memory.capacity() > UNNAMED_BYTES_KEPT_MAX && body.len() < UNNAMED_BYTES_KEPT_MAX {
+            memory = Vec::new();
+        }
+        memory.extend_from_slice(body);
+        self.unnamed.insert(Prepared::new(memory, Origin::Protocol, standard_conforming_strings))
+    }
+
+    /// Puts a statement under a name, and gives back what was there. One too many is not remembered, unless the server
+    /// has an edited text, which only we can undo.
+    pub fn put(&mut self, name: &[u8], statement: Option<Prepared>) -> Option<Prepared> {
+        if name.is_empty() {
+            return std::mem::replace(&mut self.unnamed, statement);
+        }
+        let previous = match statement {
+            Some(statement)
+                if self.bytes + statement.body.len() <= REMEMBERED_BYTES_MAX
+                    || !matches!(statement.sent, Sent::Original) =>
+            {
+                self.bytes += statement.body.len();
+                self.named.insert(name.into(), statement)
+            }
+            Some(_) | None => self.named.remove(name),
+        };
+        self.bytes = self.bytes.saturating_sub(previous.as_ref().map_or(0, |statement| statement.body.len()));
+        previous
+    }
+
+    /// `DEALLOCATE ALL`, which leaves the unnamed one.
+    pub fn forget_named(&mut self) {
+        self.named = HashMap::new();
+        self.bytes = 0;
+    }
+
+    /// Whether the server has another text than the client's for any.
+    pub fn any_edited(&self) -> bool {
+        let edited = |statement: &Prepared| !matches!(statement.sent, Sent::Original);
+        self.unnamed.as_ref().is_some_and(edited) || self.named.values().any(edited)
+    }
+}

@@ -1,0 +1,420 @@
+//! Scripted conversations: lines of messages in, the messages that go out.
+//!
+//! `C` lines come from the client, `S` lines from the server. What goes out is written `>` to the server and `<` to the
+//! client.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::migration::{ActiveMigration, Conversion, Epoch, Lens, LensColumn, OnUnsupported, Percent, Phase, Rules};
+use crate::schema::{Catalog, Ident, QualifiedName, Relation, RelationKind};
+use crate::sql::{Context, Edits, Rewrite};
+
+/// A world in which `users` is under migration, or nothing is; a rewrite puts `handle` for `username`.
+struct World {
+    pinned: Rc<Pinned>,
+    leased: bool,
+    now: Instant,
+    ddl: usize,
+}
+
+impl World {
+    fn new() -> World {
+        World { pinned: Rc::new(Pinned::new(Arc::default(), 1)), leased: true, now: Instant::now(), ddl: 0 }
+    }
+
+    fn migrate(&mut self) {
+        let generation = self.pinned.generation + 1;
+        self.pinned = Rc::new(Pinned::new(Arc::new(rules()), generation));
+    }
+}
+
+impl Host for World {
+    fn rules(&self) -> &Rc<Pinned> {
+        &self.pinned
+    }
+    fn is_leased(&self) -> bool {
+        self.leased
+    }
+    fn now(&self) -> Instant {
+        self.now
+    }
+    fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Arc<Rewrite> {
+        if context.names.temporary.iter().any(|name| name.as_str() == "users") {
+            return Arc::new(Rewrite::Unchanged);
+        }
+        if text.contains("refuse") {
+            return Arc::new(Rewrite::Refused(Refusal::unsupported("no").at(text.find("refuse").unwrap())));
+        }
+        let mut edits = Edits::new();
+        for (at, found) in text.match_indices("username") {
+            edits.replace(at..at + found.len(), "handle").unwrap();
+        }
+        Arc::new(if edits.is_empty() { Rewrite::Unchanged } else { Rewrite::Rewritten(edits) })
+    }
+    fn statement(&mut self, _: StatementKind, _: Outcome) {}
+    fn answered(&mut self, _: Route, _: Duration, _: bool) {}
+    fn reprepared(&mut self) {}
+    fn probed(&mut self) {}
+    fn refused_unleased(&mut self) {}
+    fn ddl_seen(&mut self) {
+        self.ddl += 1;
+    }
+}
+
+fn rules() -> Rules {
+    let ident = |name: &str| Ident::new(name).unwrap();
+    let name = QualifiedName { schema: ident("public"), name: ident("users") };
+    let column = |name: &str, other: &str| LensColumn {
+        name: ident(name),
+        type_sql: "text".to_owned(),
+        base_type_sql: "text".to_owned(),
+        position: 0,
+        twin: None,
+        from: Conversion::identity(&ident(other)),
+    };
+    let lens =
+        Lens { table: name.clone(), old: vec![column("username", "handle")], new: vec![column("handle", "username")] };
+    let relation = Relation { oid: 1, name, kind: RelationKind::Table, columns: Vec::new(), primary_key: Vec::new() };
+    let migration = ActiveMigration {
+        name: "rename".to_owned(),
+        lens,
+        phase: Phase::Soaking,
+        reads: Percent::ALL,
+        on_unsupported: OnUnsupported::Refuse,
+    };
+    Rules::new(Epoch(1), &[migration], Arc::new(Catalog::new([relation])))
+}
+
+fn session() -> Session {
+    let mut session = Session::new(SessionConfig {
+        bucket: Bucket::of(0),
+        shape: Shape::Auto,
+        under_rules: true,
+        held_bytes_max: 10_000,
+    });
+    let mut out = Out::new();
+    session.on_server(&mut World::new(), &frames("S R;S S client_encoding UTF8;S Z I"), &mut out);
+    session
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![kind];
+    out.extend((body.len() as u32 + 4).to_be_bytes());
+    out.extend(body);
+    out
+}
+
+/// One message of a script, without its `C` or `S`.
+fn message(line: &str, from_server: bool) -> Vec<u8> {
+    let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let words: Vec<&str> = rest.splitn(2, ' ').collect();
+    let name = words[0].replace('-', "");
+    let more = words.get(1).copied().unwrap_or("");
+    let mut out = Vec::new();
+    match (from_server, kind) {
+        (false, "Q") => wire::query(&mut out, rest.as_bytes()),
+        (false, "P") => wire::parse(&mut out, name.as_bytes(), more.as_bytes(), b"\0\0"),
+        (false, "B") => wire::bind_text(&mut out, name.as_bytes(), more.as_bytes(), &[]),
+        (false, "E") => wire::execute_all(&mut out, name.as_bytes()),
+        (false, "C") => wire::close_statement(&mut out, name.as_bytes()),
+        (false, "S") => wire::sync(&mut out),
+        (true, "Z") => wire::ready_for_query(&mut out, rest.as_bytes()[0]),
+        (true, "C") => out = frame(b'C', format!("{rest}\0").as_bytes()),
+        (true, "S") => out = frame(b'S', format!("{name}\0{more}\0").as_bytes()),
+        (true, "E") => {
+            let position = if more.is_empty() { String::new() } else { format!("P{more}\0") };
+            out = frame(b'E', format!("SERROR\0VERROR\0C{name}\0{position}\0").as_bytes());
+        }
+        (true, "D") => {
+            let values: Vec<&str> = rest.split(' ').collect();
+            let mut body = (values.len() as u16).to_be_bytes().to_vec();
+            for value in values {
+                body.extend((value.len() as u32).to_be_bytes());
+                body.extend(value.bytes());
+            }
+            out = frame(b'D', &body);
+        }
+        _ => out = frame(kind.as_bytes()[0], rest.as_bytes()),
+    }
+    out
+}
+
+fn frames(script: &str) -> Vec<u8> {
+    script.split(';').flat_map(|line| message(line[2..].trim(), line.starts_with('S'))).collect()
+}
+
+/// The answer to a question about names: these temporary tables.
+fn names(temporary: &str) -> String {
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let rows = match temporary {
+        "" => format!("S D 1 {}", hex("public")),
+        _ => format!("S D 1 {};S D 2 {}", hex("public"), hex(temporary)),
+    };
+    format!("S 3;S 1;S 2;{rows};S C SELECT 1;S 3;S 3")
+}
+
+fn show(arrow: char, mut bytes: &[u8], shown: &mut Vec<String>) {
+    while let Some(header) = wire::header(bytes, wire::Peer::Server).unwrap() {
+        let body = &bytes[5..header.size];
+        let kind = char::from(header.kind);
+        let text = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).replace('\0', " ").replace(" /*crossfade*/", "");
+            text.trim().to_owned()
+        };
+        let body = match (arrow, kind) {
+            ('>', 'Q') => text(body),
+            ('>', 'P') => match text(&body[..body.len() - 2]) {
+                question if question.starts_with("crossfade_ask") => "crossfade_ask".to_owned(),
+                text => text,
+            },
+            ('<', 'E') => {
+                let field = |code| wire::error_field(body, code).map(text).unwrap_or_default();
+                format!("{} {}", field(b'C'), field(b'P')).trim().to_owned()
+            }
+            ('<', 'Z' | 'C') => text(body),
+            _ => String::new(),
+        };
+        shown.push(format!("{arrow}{kind} {body}").trim().to_owned());
+        bytes = &bytes[header.size..];
+    }
+    assert!(bytes.is_empty(), "half a message went out");
+}
+
+/// Puts each line in, and shows all that goes out for it.
+fn run(session: &mut Session, world: &mut World, line: &str) -> String {
+    let input = frames(line);
+    let mut out = Out::new();
+    let from_server = line.starts_with('S');
+    if from_server {
+        session.on_server(world, &input, &mut out);
+    } else {
+        session.on_client(world, &input, &mut out);
+    }
+    let mut shown = Vec::new();
+    let (server_input, client_input): (&[u8], &[u8]) = if from_server { (&[], &input) } else { (&input, &[]) };
+    let (made, passed) = out.to_server.parts(server_input);
+    show('>', &[made, passed].concat(), &mut shown);
+    let (made, passed) = out.to_client.parts(client_input);
+    show('<', &[made, passed].concat(), &mut shown);
+    if out.close {
+        shown.push("close".to_owned());
+    }
+    shown.join(" ")
+}
+
+/// A conversation while `users` is under migration: each line and what goes out for it.
+#[track_caller]
+fn check(conversation: &[(&str, &str)]) -> (Session, World) {
+    let (mut session, mut world) = (session(), World::new());
+    world.migrate();
+    for (line, expected) in conversation {
+        let line = line.replace("S names", &names(""));
+        assert_eq!(run(&mut session, &mut world, &line), *expected, "{line}");
+    }
+    (session, world)
+}
+
+const ASKED: &str = ">C >P crossfade_ask >B >E >C >C";
+
+#[test]
+fn untouched_traffic_is_one_range_of_what_came() {
+    let (mut session, mut world) = (session(), World::new());
+    let input = frames("C P - SELECT 1;C B -;C E -;C S;C Q SELECT 2");
+    let mut out = Out::new();
+    session.on_client(&mut world, &input, &mut out);
+    assert_eq!(out.to_server.parts(&input), (&[][..], &input[..]));
+    let input = frames("S 1;S 2;S D 1;S C SELECT 1;S Z I;S T;S D 2;S C SELECT 1;S Z I");
+    out.clear();
+    session.on_server(&mut world, &input, &mut out);
+    assert_eq!(out.to_client.parts(&input), (&[][..], &input[..]));
+    assert!(session.is_idle());
+    assert!(session.client.kept.capacity() == 0 && session.server.kept.capacity() == 0);
+}
+
+#[test]
+fn names_are_asked_once_and_the_client_sees_nothing_of_it() {
+    check(&[
+        ("C Q SELECT username FROM users;C Q SELECT 1", &format!("{ASKED} >S")),
+        ("S names;S Z I", ">Q SELECT handle FROM users >Q SELECT 1"),
+        ("S T;S D 1;S C SELECT 1;S Z I;S T;S C SELECT 1;S Z I", "<T <D <C SELECT 1 <Z I <T <C SELECT 1 <Z I"),
+        ("C P - SELECT username FROM users;C B -;C E -;C S", ">P SELECT handle FROM users >B >E >S"),
+        ("S 1;S 2;S C SELECT 0;S Z I", "<1 <2 <C SELECT 0 <Z I"),
+        ("C Q SET search_path = x;C Q SELECT username FROM users", &format!(">Q SET search_path = x {ASKED} >S")),
+    ]);
+}
+
+#[test]
+fn a_question_within_a_batch_ends_in_flush() {
+    check(&[
+        ("C P - SELECT username FROM users;C B -;C E -;C S", &format!("{ASKED} >C >H")),
+        ("S names;S 3", ">P SELECT handle FROM users >B >E >S"),
+        ("S 1;S 2;S E 42703 8", "<1 <2 <E 42703 8"),
+        ("S Z I", "<Z I"),
+    ]);
+}
+
+#[test]
+fn a_question_that_fails_fails_the_statement_it_was_asked_for() {
+    check(&[
+        ("C Q SELECT username FROM users;C Q SELECT 1", &format!("{ASKED} >S")),
+        ("S 3;S 1;S 2;S E 57014", "<E 57014"),
+        ("S Z I", ">Q SELECT 1 <Z I"),
+        ("S T;S C SELECT 1;S Z I", "<T <C SELECT 1 <Z I"),
+        ("C P - SELECT username FROM users;C B -;C S;C Q SELECT 2", &format!("{ASKED} >C >H")),
+        ("S 3;S E 57014", ">P SELECT username FROM users >B >S >Q SELECT 2 <E 57014"),
+        ("S Z I;S C SELECT 1;S Z I", "<Z I <C SELECT 1 <Z I"),
+    ]);
+}
+
+#[test]
+fn a_batch_that_failed_before_a_question_skips_it() {
+    check(&[
+        ("C P - SELECT 1;C B -;C P - SELECT username FROM users", &format!(">P SELECT 1 >B {ASKED} >C >H")),
+        ("C S", ""),
+        ("S E 42601", ">P SELECT username FROM users >S <E 42601"),
+        ("S Z I", "<Z I"),
+        ("C Q SELECT 1", ">Q SELECT 1"),
+        ("S C SELECT 1;S Z I", "<C SELECT 1 <Z I"),
+    ]);
+}
+
+#[test]
+fn refusals_stand_at_their_place() {
+    check(&[
+        ("C Q SELECT username FROM users", &format!("{ASKED} >S")),
+        ("S names;S Z I", ">Q SELECT handle FROM users"),
+        ("C Q SELECT refuse FROM users", ">Q crossfade_refused_this_statement"),
+        ("S C SELECT 1;S Z I;S E 42601 1;S Z I", "<C SELECT 1 <Z I <E 0A000 8 <Z I"),
+        // With nothing on its way the server has nothing to do with it.
+        ("C Q SELECT refuse FROM users", "<E 0A000 8 <Z I"),
+        ("C P - SELECT 1;C P - SELECT refuse FROM users;C S", ">P SELECT 1 >P crossfade_refused_this_statement >S"),
+        ("S 1;S E 42601 1;S Z I", "<1 <E 0A000 8 <Z I"),
+    ]);
+}
+
+#[test]
+fn a_stale_statement_is_prepared_again_and_again_where_that_is_skipped() {
+    let (mut session, mut world) = (session(), World::new());
+    let mut say = |world: &mut World, line: &str, expected: &str| {
+        let line = line.replace("S names", &names(""));
+        assert_eq!(run(&mut session, world, &line), expected, "{line}");
+    };
+    say(&mut world, "C P one SELECT username FROM users;C S", ">P one SELECT username FROM users >S");
+    say(&mut world, "S 1;S Z I", "<1 <Z I");
+    world.migrate();
+    say(&mut world, "C B - one;C E -;C S", &format!("{ASKED} >C >H"));
+    say(&mut world, "S names;S 3", ">C >P one SELECT handle FROM users >B >E >S");
+    // The server refuses what we prepare: the client has that error for its Bind.
+    say(&mut world, "S 3;S E 42703 8;S Z I", "<E 42703 8 <Z I");
+    say(&mut world, "C B - nope;C B - one;C S", &format!("{} >C >H", ASKED));
+    say(&mut world, "S 3;S 1;S 2;S C SELECT 0;S 3;S 3;S 3", ">B >C >P one SELECT handle FROM users >B >S");
+    say(&mut world, "S E 26000;S Z I", "<E 26000 <Z I");
+    say(&mut world, "C B - one;C E -;C S", ">C >P one SELECT handle FROM users >B >E >S");
+    say(&mut world, "S 3;S 1;S 2;S C SELECT 0;S Z I", "<2 <C SELECT 0 <Z I");
+    say(&mut world, "C B - one;C E -;C S", ">B >E >S");
+}
+
+#[test]
+fn an_answer_that_was_not_asked_for_ends_the_session() {
+    check(&[("C Q SELECT 1", ">Q SELECT 1"), ("S 1", "<E 08P01 close")]);
+    check(&[("S Z I", "<E 08P01 close")]);
+    check(&[("C P - SELECT 1;C B -;C S", ">P SELECT 1 >B >S"), ("S 2", "<E 08P01 close")]);
+}
+
+#[test]
+fn rules_are_held_from_the_first_message_to_the_last_answer() {
+    let (mut session, mut world) = (session(), World::new());
+    let rules = Rc::downgrade(&world.pinned);
+    run(&mut session, &mut world, "C Q BEGIN");
+    world.migrate();
+    run(&mut session, &mut world, "S C BEGIN;S Z T");
+    assert!(rules.upgrade().is_some() && !session.is_idle());
+    run(&mut session, &mut world, "C Q COMMIT;C Q SELECT 1");
+    run(&mut session, &mut world, "S C COMMIT;S Z I");
+    assert!(rules.upgrade().is_some());
+    run(&mut session, &mut world, "S C SELECT 1;S Z I");
+    assert!(rules.upgrade().is_none() && session.is_idle());
+    assert_eq!(run(&mut session, &mut world, "C Q SELECT username FROM users"), format!("{ASKED} >S"));
+}
+
+#[test]
+fn syncs_that_the_server_ignores_while_it_copies_are_not_waited_for() {
+    let (mut session, mut world) = (session(), World::new());
+    for (client, server) in [
+        ("C P - COPY t FROM STDIN;C B -;C E -;C S", "S 1;S 2;S G"),
+        ("C d x;C c;C S", "S C COPY 1;S Z I"),
+        (
+            "C P - COPY t FROM STDIN;C B -;C E -;C d x;C c;C S;C Q SELECT 1",
+            "S 1;S 2;S G;S C COPY 1;S Z I;S C SELECT 1;S Z I",
+        ),
+        ("C Q COPY t FROM STDIN;C d x;C c;C Q SELECT 1", "S E 22000;S Z I;S C SELECT 1;S Z I"),
+    ] {
+        run(&mut session, &mut world, client);
+        assert!(!run(&mut session, &mut world, server).contains("close"), "{server}");
+    }
+    assert!(session.is_idle());
+}
+
+proptest! {
+    #[test]
+    fn where_the_bytes_are_cut_makes_no_difference(cuts in proptest::collection::vec(1usize..40, 1..60)) {
+        let client = frames(
+            "C P one SELECT username FROM users;C B - one;C E -;C S;C Q SELECT username FROM users;C Q SELECT refuse FROM users",
+        );
+        let answer = frames(&format!("{};S 3", names("")));
+        let server = frames("S 1;S 2;S D 1;S C SELECT 1;S Z I;S T;S D 2;S C SELECT 1;S Z I;S E 42601;S Z I");
+        let converse = |cuts: &mut dyn Iterator<Item = usize>| {
+            let (mut session, mut world) = (session(), World::new());
+            world.migrate();
+            let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+            for (bytes, from_server) in [(&client, false), (&answer, true), (&server, true)] {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let (input, behind) = rest.split_at(cuts.next().unwrap().min(rest.len()));
+                    let mut out = Out::new();
+                    if from_server {
+                        session.on_server(&mut world, input, &mut out);
+                    } else {
+                        session.on_client(&mut world, input, &mut out);
+                    }
+                    let (server_input, client_input) = if from_server { (&[][..], input) } else { (input, &[][..]) };
+                    for part in [out.to_server.parts(server_input).0, out.to_server.parts(server_input).1] {
+                        to_server.extend_from_slice(part);
+                    }
+                    for part in [out.to_client.parts(client_input).0, out.to_client.parts(client_input).1] {
+                        to_client.extend_from_slice(part);
+                    }
+                    assert!(!out.close);
+                    rest = behind;
+                }
+            }
+            (to_server, to_client, session.is_idle())
+        };
+        let whole = converse(&mut std::iter::repeat(usize::MAX));
+        prop_assert!(whole.2);
+        prop_assert_eq!(converse(&mut cuts.into_iter().cycle()), whole);
+    }
+
+    #[test]
+    fn garbage_ends_a_session_or_passes_and_never_panics(
+        pieces in proptest::collection::vec((any::<bool>(), 0usize..14, proptest::collection::vec(any::<u8>(), 0..24)), 0..40),
+    ) {
+        let (mut session, mut world) = (session(), World::new());
+        world.migrate();
+        for (from_server, kind, bytes) in pieces {
+            let kinds = if from_server { b"123CDEGITZtnSA" } else { b"QPBDECSFHcdfXp" };
+            let input = if bytes.len() % 5 == 0 { bytes } else { frame(kinds[kind], &bytes) };
+            let mut out = Out::new();
+            if from_server {
+                session.on_server(&mut world, &input, &mut out);
+            } else {
+                session.on_client(&mut world, &input, &mut out);
+            }
+        }
+    }
+}
