@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -16,8 +17,12 @@ pub struct Live {
     rules: watch::Sender<Arc<Rules>>,
     /// Rules that were in force before and may still be pinned by a transaction.
     older: Mutex<Vec<Weak<Rules>>>,
-    /// Whether this process's lease is good, so that its rules may be applied.
-    leased: AtomicBool,
+    /// Until when this process's lease is good, in nanoseconds after `begun`. A deadline, not a flag: a process that was
+    /// stopped for a while must find its lease gone before anybody had a chance to tell it.
+    leased_until: AtomicU64,
+    begun: Instant,
+    /// Whether the rules were read from the database at least once.
+    ready: AtomicBool,
     /// How often a proxy session saw DDL pass: the catalog may have changed.
     ddl_seen: AtomicU64,
 }
@@ -28,7 +33,9 @@ impl Live {
         Live {
             rules: watch::Sender::new(rules),
             older: Mutex::default(),
-            leased: AtomicBool::new(false),
+            leased_until: AtomicU64::new(0),
+            begun: Instant::now(),
+            ready: AtomicBool::new(false),
             ddl_seen: AtomicU64::new(0),
         }
     }
@@ -61,14 +68,31 @@ impl Live {
         older.iter().filter_map(Weak::upgrade).map(|rules| rules.epoch()).fold(current, Epoch::min)
     }
 
-    /// Whether this process's lease is good.
+    /// Whether this process's lease is good, now. Asked only for statements that touch a migrating table.
     pub fn is_leased(&self) -> bool {
-        self.leased.load(Ordering::Acquire)
+        self.begun.elapsed() < Duration::from_nanos(self.leased_until.load(Ordering::Acquire))
     }
 
-    /// Says whether the lease is good.
+    /// Makes the lease good until that moment and no longer.
+    pub fn lease_until(&self, deadline: Instant) {
+        let nanos = deadline.saturating_duration_since(self.begun).as_nanos();
+        self.leased_until.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Makes the lease good for ever, or ends it at once.
     pub fn lease(&self, good: bool) {
-        self.leased.store(good, Ordering::Release);
+        self.leased_until.store(if good { u64::MAX } else { 0 }, Ordering::Release);
+    }
+
+    /// Whether the rules are those of the database and the lease was granted, so that sessions may begin. Stays true
+    /// when the database goes away later: statements on migrating tables are then refused one by one.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Lets sessions begin.
+    pub fn make_ready(&self) {
+        self.ready.store(true, Ordering::Release);
     }
 
     /// A session saw DDL succeed: the catalog may have changed.

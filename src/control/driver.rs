@@ -1,0 +1,515 @@
+//! Drives one migration from phase to phase.
+//!
+//! One step at a time, each from what the store and the catalog show at that moment; so a crash anywhere is nothing but
+//! a pause. Waits for nobody inside a step: what is not settled yet is looked at again, so that a pause, a rollback or a
+//! stop is noticed at once. Every act happens on the connection that holds the migration's lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::db::Session;
+use super::fence::{self, Horizon};
+use super::sidecar::{Pace, Pass, Sidecar, Walked};
+use super::store::{self, Actor, MigrationRow, Move, Target};
+use super::{Error, backoff, facts, steps};
+use crate::migration::ddl::{self, Lock, SyncMode};
+use crate::migration::{Epoch, Percent, Phase, gate};
+
+/// How often something that is not settled yet is looked at.
+const SETTLE_POLL: Duration = Duration::from_millis(50);
+
+/// How often a migration that waits for a person is looked at when nobody calls.
+const REST_POLL: Duration = Duration::from_millis(500);
+
+/// How long the background scan may keep a migration from hearing a command.
+const SCAN_SLICE: Duration = Duration::from_millis(250);
+
+/// The longest wait after an error.
+const ERROR_BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// The longest wait for another attempt to get a lock.
+const LOCK_BACKOFF_MAX: Duration = Duration::from_secs(3);
+
+/// Attempts to get a lock after which it is reported as an error; the attempts go on.
+const LOCK_ATTEMPTS_QUIET: u32 = 20;
+
+/// The settings of the coordinator.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long DDL waits for a lock before it lets everybody pass and tries again.
+    pub lock_timeout: Duration,
+    /// How long the background scan rests between two passes.
+    pub scan_rest: Duration,
+}
+
+/// What to do after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// Look again at once.
+    Again,
+    /// Look again after this, or when somebody calls.
+    Wait(Duration),
+    /// The migration is at its end.
+    Finished,
+}
+
+/// The one who drives a migration, on the connection that holds its lock.
+pub struct Driver<S> {
+    name: String,
+    session: Session,
+    sidecar: Arc<S>,
+    timing: Timing,
+    /// The moment that older transactions are measured against, and the epoch it belongs to.
+    horizon: Option<(Epoch, Horizon)>,
+    contended: u32,
+    failures: u32,
+}
+
+impl<S: Sidecar> Driver<S> {
+    /// A driver on a connection that holds the migration's lock.
+    pub fn new(name: String, session: Session, sidecar: Arc<S>, timing: Timing) -> Driver<S> {
+        Driver { name, session, sidecar, timing, horizon: None, contended: 0, failures: 0 }
+    }
+
+    /// Goes on until the migration is at its end, or the connection is lost.
+    pub async fn run(mut self) -> Result<(), Error> {
+        loop {
+            let flow = match self.step().await {
+                Ok(flow) => {
+                    (self.contended, self.failures) = (0, 0);
+                    flow
+                }
+                Err(error) if error.is_lost_connection() => return Err(error),
+                Err(error) if error.is_contention() => self.contention(error).await?,
+                Err(Error::NotFound(_)) => Flow::Finished,
+                Err(error) => self.failure(error).await?,
+            };
+            match flow {
+                Flow::Again => {}
+                Flow::Wait(time) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(time) => {}
+                        () = self.session.notified(), if time > SETTLE_POLL => {}
+                    }
+                }
+                Flow::Finished => return Ok(()),
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Flow, Error> {
+        let row = store::load(self.session.client(), &self.name).await?;
+        if row.phase.is_final() {
+            return Ok(Flow::Finished);
+        }
+        if row.target == Some(Target::RolledBack) && row.phase != Phase::RollingBack {
+            return self.turn_back(&row).await;
+        }
+        if row.paused && row.phase != Phase::RollingBack {
+            return self.wait("is paused; crossfade resume lets it go on", REST_POLL).await;
+        }
+        match row.phase {
+            Phase::Planned => self.advance(&row, Phase::Shielded, "start").await,
+            Phase::Shielded => self.expand(&row).await,
+            Phase::Expanded => self.install_sync(&row).await,
+            Phase::DualWriting => self.close_the_past(&row).await,
+            Phase::Backfilling => self.complete_storage(&row).await,
+            Phase::Verified | Phase::Ramping | Phase::Soaking => self.keep_watch(&row).await,
+            Phase::Contracting => self.contract(&row).await,
+            Phase::RollingBack => self.roll_back(&row).await,
+            Phase::Contracted | Phase::RolledBack => Ok(Flow::Finished),
+        }
+    }
+
+    /// shielded → expanded: the new column appears once no proxy sends `*` any more.
+    async fn expand(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if let Some(wait) = self.unsettled(row).await? {
+            return Ok(wait);
+        }
+        let detail = facts::present_detail(&self.session, row).await?;
+        steps::run(&mut self.session, &ddl::expand(&row.migration, &detail), self.timing.lock_timeout).await?;
+        self.advance(row, Phase::Expanded, "the new column is there").await
+    }
+
+    /// expanded → dual_writing: the sync trigger is on the table before any proxy writes both columns.
+    async fn install_sync(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if let Some(wait) = self.unsettled(row).await? {
+            return Ok(wait);
+        }
+        steps::run(&mut self.session, &ddl::install_sync(&row.migration), self.timing.lock_timeout).await?;
+        self.advance(row, Phase::DualWriting, "the sync trigger is on the table").await
+    }
+
+    /// dual_writing → backfilling: when every transaction that began before the dual writes has ended, on the whole
+    /// server, whether or not it came by a proxy.
+    async fn close_the_past(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if let Some(wait) = self.unsettled(row).await? {
+            return Ok(wait);
+        }
+        if let Some(wait) = self.older_transactions(row.epoch).await? {
+            return Ok(wait);
+        }
+        self.advance(row, Phase::Backfilling, "no transaction older than the dual writes is left").await
+    }
+
+    /// backfilling → verified: copy, sweep, build, compare; each recorded when it is done.
+    async fn complete_storage(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        let progress = store::progress(self.session.client(), &row.name).await?;
+        if progress.copy_done_at.is_none() {
+            return self.copy(row, Pass::Copy).await;
+        }
+        if progress.sweep_done_at.is_none() {
+            return self.copy(row, Pass::Sweep).await;
+        }
+        if progress.built_at.is_none() {
+            let detail = facts::present_detail(&self.session, row).await?;
+            let built = ddl::build(&row.migration, &detail);
+            let built = built.or_else(|blockers| {
+                facts::refuse_if_blocked(
+                    "the copy is done, and what the old column \
+                has cannot be built on the new one",
+                    blockers,
+                )
+                .map(|()| Vec::new())
+            })?;
+            self.say(Some("builds what the old column has on the new one")).await?;
+            steps::run(&mut self.session, &built, self.timing.lock_timeout).await?;
+            store::save_built(self.session.client(), &row.name).await?;
+            return Ok(Flow::Again);
+        }
+        if facts::last_scan(&progress) != gate::Scan::Clean {
+            return self.compare(row).await;
+        }
+        let left = facts::recheck(&mut self.session, row).await?;
+        if left > 0 {
+            let text = format!(
+                "{left} rows do not fit the new shape; correct them, or rollback: crossfade status {} shows them",
+                row.name
+            );
+            return self.wait(&text, REST_POLL).await;
+        }
+        if let Some(wait) = self.unsettled(row).await? {
+            return Ok(wait);
+        }
+        let facts = facts::gather(&self.session, row, true).await?;
+        facts::refuse_if_blocked("the migration cannot be verified", gate::blockers(&facts, Phase::Verified))?;
+        self.advance(row, Phase::Verified, "a full comparison found no difference, and every row fits").await
+    }
+
+    async fn copy(&mut self, row: &MigrationRow, pass: Pass) -> Result<Flow, Error> {
+        match self.sidecar.copy(&mut self.session, row, pass).await? {
+            Walked::Interrupted => Ok(Flow::Again),
+            Walked::Exhausted => {
+                match pass {
+                    Pass::Copy => store::save_copied(self.session.client(), &row.name).await?,
+                    Pass::Sweep => store::save_swept(self.session.client(), &row.name).await?,
+                }
+                info!(migration = %row.name, pass = ?pass, "copy reached the end of the table");
+                Ok(Flow::Again)
+            }
+        }
+    }
+
+    /// The full comparison before reads may move. What differs is swept and compared again.
+    async fn compare(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if self.sidecar.scan(&mut self.session, row, Pace::Full).await?.walked == Walked::Interrupted {
+            return Ok(Flow::Again);
+        }
+        let clean = self.judge_scan(row).await?;
+        if clean {
+            store::set_error(self.session.client(), &row.name, None).await?;
+            return Ok(Flow::Again);
+        }
+        Ok(Flow::Wait(REST_POLL))
+    }
+
+    /// Records a scan that reached the end; asks for a sweep where it found something. Whether it was clean.
+    async fn judge_scan(&mut self, row: &MigrationRow) -> Result<bool, Error> {
+        let client = self.session.client();
+        store::save_scanned(client, &row.name).await?;
+        let found = store::progress(client, &row.name).await?;
+        let noted = store::misfits_count(client, &row.name).await?;
+        let drift = found.drift_rows.unwrap_or(0);
+        if drift == 0 && found.scan_misfits <= noted {
+            return Ok(true);
+        }
+        store::repair(client, &row.name).await?;
+        if drift > 0 {
+            let text = format!(
+                "{drift} rows differed between old and new storage; they are repaired from the old column and compared again"
+            );
+            warn!(migration = %row.name, drift, "drift found");
+            store::set_error(client, &row.name, Some(&text)).await?;
+        }
+        Ok(false)
+    }
+
+    /// verified, ramping, soaking: both storages are complete and stay so; commands are awaited.
+    async fn keep_watch(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if self.restore_sync(row).await? {
+            return Ok(Flow::Again);
+        }
+        let progress = store::progress(self.session.client(), &row.name).await?;
+        if progress.sweep_done_at.is_none() {
+            // Repairs take the old side's word, so nobody may read the new one meanwhile.
+            if let Some(wait) = self.unsettled(row).await? {
+                return Ok(wait);
+            }
+            return self.copy(row, Pass::Sweep).await;
+        }
+        if row.target == Some(Target::Contracted) {
+            return self.toward_contract(row).await;
+        }
+        self.scan_a_while(row, &progress).await
+    }
+
+    async fn scan_a_while(&mut self, row: &MigrationRow, progress: &store::Progress) -> Result<Flow, Error> {
+        let settled = progress.drift_rows == Some(0);
+        let rested = progress
+            .scanned_at
+            .is_none_or(|at| (time::OffsetDateTime::now_utc() - at).unsigned_abs() >= self.timing.scan_rest);
+        if settled && progress.scan_started_at.is_none() && !rested {
+            self.say(None).await?;
+            return Ok(Flow::Wait(REST_POLL));
+        }
+        let pace = if settled { Pace::Background(SCAN_SLICE) } else { Pace::Full };
+        let scanned = self.sidecar.scan(&mut self.session, row, pace).await?;
+        if scanned.drift > 0 {
+            self.alarm(row, scanned.drift, &scanned.samples).await?;
+            return Ok(Flow::Again);
+        }
+        if scanned.walked == Walked::Exhausted && self.judge_scan(row).await? {
+            store::set_error(self.session.client(), &row.name, None).await?;
+        }
+        Ok(Flow::Wait(SETTLE_POLL))
+    }
+
+    /// Old and new differ although both were complete: reads go back to the old storage at once.
+    async fn alarm(&mut self, row: &MigrationRow, drift: i64, samples: &[String]) -> Result<(), Error> {
+        let text = format!(
+            "drift alarm: {drift} rows differ between old and new storage, for example {}; reads are back at 0 %, and the \
+             rows are repaired from the old column",
+            samples.first().map_or("none shown", String::as_str)
+        );
+        warn!(migration = %row.name, drift, "drift alarm");
+        let actor = Actor::coordinator(text.clone());
+        let transaction = self.session.transaction().await?;
+        // The row may have moved since: what is true now decides.
+        let now = store::load(&transaction, &row.name).await?;
+        store::save_alarm(&transaction, &row.name, drift).await?;
+        store::repair(&transaction, &row.name).await?;
+        let detail = serde_json::json!({ "drift_rows": drift, "samples": samples });
+        store::note(&transaction, &actor, Some(&row.name), "drift alarm", detail).await?;
+        let back = match now.phase {
+            Phase::Ramping => now.reads > Percent::ZERO,
+            Phase::Soaking => true,
+            Phase::Planned
+            | Phase::Shielded
+            | Phase::Expanded
+            | Phase::DualWriting
+            | Phase::Backfilling
+            | Phase::Verified
+            | Phase::Contracting
+            | Phase::Contracted
+            | Phase::RollingBack
+            | Phase::RolledBack => false,
+        };
+        if back {
+            let step = Move { name: &row.name, from: now.phase, to: Phase::Ramping, reads: Percent::ZERO };
+            store::advance(&transaction, step, &actor).await?;
+            store::clear_target(&transaction, &row.name).await?;
+        }
+        store::set_error(&transaction, &row.name, Some(&text)).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The trigger must be on the table, always enabled, in the mode of the phase. Whether it had to be put back.
+    async fn restore_sync(&mut self, row: &MigrationRow) -> Result<bool, Error> {
+        let mut install = ddl::install_sync(&row.migration);
+        let mut missing = false;
+        for step in install.iter().filter(|step| step.done_when.is_some()) {
+            missing |= !steps::is_done(self.session.client(), step).await?;
+        }
+        if !missing {
+            return Ok(false);
+        }
+        let text = "the sync trigger was missing or disabled; it is put back, and every row is compared again";
+        warn!(migration = %row.name, "sync trigger was missing or disabled");
+        let mode = match ddl::sync_mode(row.phase) {
+            Some(SyncMode::Strict) => SyncMode::Strict,
+            Some(SyncMode::Quarantine | SyncMode::Contracting) | None if row.strict_since.is_some() => SyncMode::Strict,
+            Some(SyncMode::Quarantine | SyncMode::Contracting) | None => SyncMode::Quarantine,
+        };
+        for step in &mut install {
+            // A trigger that is there but disabled cannot be created again.
+            let drop = format!(
+                "DROP TRIGGER IF EXISTS {} ON {}",
+                row.migration.trigger().quoted(),
+                row.migration.lens.table.quoted()
+            );
+            if step.done_when.is_some() {
+                step.statements.insert(0, drop);
+                step.lock = Lock::AccessExclusive;
+            }
+        }
+        // First the function in its mode, so that the trigger never works in another one.
+        install.retain(|step| step.done_when.is_some());
+        install.insert(0, ddl::set_sync_mode(&row.migration, mode));
+        steps::run(&mut self.session, &install, self.timing.lock_timeout).await?;
+        let client = self.session.client();
+        store::start_scan(client, &row.name).await?;
+        store::set_error(client, &row.name, Some(text)).await?;
+        Ok(true)
+    }
+
+    /// ramping → soaking → contracting, when `complete` was asked for.
+    async fn toward_contract(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if let Some(wait) = self.unsettled(row).await? {
+            return Ok(wait);
+        }
+        let left = facts::recheck(&mut self.session, row).await?;
+        if left > 0 {
+            return self.wait(&format!("{left} rows do not fit the new shape"), REST_POLL).await;
+        }
+        let facts = facts::gather(&self.session, row, true).await?;
+        let next = if row.phase == Phase::Soaking { Phase::Contracting } else { Phase::Soaking };
+        facts::refuse_if_blocked("the migration cannot be completed", gate::blockers(&facts, next))?;
+        if next == Phase::Soaking {
+            return self.advance(row, Phase::Soaking, "complete: all reads come from new storage").await;
+        }
+        let detail = facts::present_detail(&self.session, row).await?;
+        let enter = ddl::enter_contracting(&row.migration, &detail);
+        steps::run(&mut self.session, &enter, self.timing.lock_timeout).await?;
+        self.advance(row, Phase::Contracting, "complete: proxies stop naming the old column").await
+    }
+
+    /// contracting → contracted: the old column goes in one transaction with the change of phase.
+    async fn contract(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if let Some(wait) = self.unsettled(row).await? {
+            return Ok(wait);
+        }
+        let facts = facts::gather(&self.session, row, true).await?;
+        facts::refuse_if_blocked("the old column cannot be dropped", gate::blockers(&facts, Phase::Contracted))?;
+        let detail = facts::present_detail(&self.session, row).await?;
+        let contract = ddl::contract(&row.migration, &detail).or_else(|blockers| {
+            facts::refuse_if_blocked("the old column cannot be dropped", blockers).map(|()| Vec::new())
+        })?;
+        let actor = Actor::coordinator("complete: the old column is dropped");
+        let transaction = self.session.transaction().await?;
+        for step in &contract {
+            if !steps::is_done(&transaction, step).await? {
+                steps::run_in(&transaction, step, self.timing.lock_timeout).await?;
+            }
+        }
+        let step = Move { name: &row.name, from: row.phase, to: Phase::Contracted, reads: Percent::ALL };
+        let epoch = store::advance(&transaction, step, &actor).await?;
+        transaction.commit().await?;
+        info!(migration = %row.name, from = %row.phase, to = %Phase::Contracted, epoch = epoch.0, "phase changed");
+        Ok(Flow::Finished)
+    }
+
+    /// Any phase before contracted → rolling_back; a migration that did nothing yet is rolled back at once.
+    async fn turn_back(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        let to = if row.phase == Phase::Planned { Phase::RolledBack } else { Phase::RollingBack };
+        let facts = facts::gather(&self.session, row, true).await?;
+        facts::refuse_if_blocked("the migration cannot be rolled back", gate::blockers(&facts, to))?;
+        self.advance(row, to, "rollback").await
+    }
+
+    /// rolling_back → rolled_back: the new column goes once no proxy names it.
+    async fn roll_back(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
+        if let Some(wait) = self.unsettled(row).await? {
+            return Ok(wait);
+        }
+        if let Some(detail) = facts::detail(&self.session, row).await? {
+            let rollback = ddl::rollback(&row.migration, &detail);
+            steps::run(&mut self.session, &rollback, self.timing.lock_timeout).await?;
+        }
+        self.advance(row, Phase::RolledBack, "the new column is gone").await
+    }
+
+    async fn advance(&mut self, row: &MigrationRow, to: Phase, why: &str) -> Result<Flow, Error> {
+        let reads = match to {
+            Phase::Ramping | Phase::Soaking | Phase::Contracting | Phase::Contracted => row.reads,
+            Phase::Planned
+            | Phase::Shielded
+            | Phase::Expanded
+            | Phase::DualWriting
+            | Phase::Backfilling
+            | Phase::Verified
+            | Phase::RollingBack
+            | Phase::RolledBack => Percent::ZERO,
+        };
+        let step = Move { name: &row.name, from: row.phase, to, reads };
+        let transaction = self.session.transaction().await?;
+        let epoch = store::advance(&transaction, step, &Actor::coordinator(why)).await?;
+        transaction.commit().await?;
+        info!(migration = %row.name, from = %row.phase, to = %to, epoch = epoch.0, "phase changed");
+        Ok(Flow::Again)
+    }
+
+    /// The fence of the proxies: nothing where it is passed.
+    async fn unsettled(&mut self, row: &MigrationRow) -> Result<Option<Flow>, Error> {
+        match fence::unsettled_proxies(self.session.client(), row.epoch).await? {
+            None => Ok(None),
+            Some(text) => Ok(Some(self.wait(&text, SETTLE_POLL).await?)),
+        }
+    }
+
+    /// The fence of the whole server: nothing where it is passed.
+    async fn older_transactions(&mut self, epoch: Epoch) -> Result<Option<Flow>, Error> {
+        let noted = match self.horizon {
+            Some((of, horizon)) if of == epoch => horizon,
+            Some(_) | None => {
+                let horizon = fence::horizon(self.session.client()).await?;
+                self.horizon = Some((epoch, horizon));
+                horizon
+            }
+        };
+        match fence::older_transactions(self.session.client(), noted).await? {
+            None => Ok(None),
+            Some(text) => Ok(Some(self.wait(&text, SETTLE_POLL).await?)),
+        }
+    }
+
+    async fn wait(&mut self, text: &str, time: Duration) -> Result<Flow, Error> {
+        self.say(Some(text)).await?;
+        Ok(Flow::Wait(time))
+    }
+
+    async fn say(&mut self, waiting: Option<&str>) -> Result<(), Error> {
+        store::set_waiting(self.session.client(), &self.name, waiting).await
+    }
+
+    /// Somebody holds a lock: let everybody pass, say who it is, try again.
+    async fn contention(&mut self, error: Error) -> Result<Flow, Error> {
+        self.contended += 1;
+        self.session.batch_execute("ROLLBACK; SET lock_timeout TO 0").await?;
+        let row = store::load(self.session.client(), &self.name).await?;
+        let table = row.migration.lens.table.quoted();
+        let text = fence::lock_holders(self.session.client(), &table).await?;
+        if self.contended.is_multiple_of(LOCK_ATTEMPTS_QUIET) {
+            let error = format!("{error}, {} times in a row", self.contended);
+            store::set_error(self.session.client(), &self.name, Some(&error)).await?;
+        }
+        self.wait(&text, backoff(self.contended, LOCK_BACKOFF_MAX)).await
+    }
+
+    /// Something is wrong: say it once, try again later.
+    async fn failure(&mut self, error: Error) -> Result<Flow, Error> {
+        self.failures += 1;
+        self.session.batch_execute("ROLLBACK; SET lock_timeout TO 0").await?;
+        let text = match error.detail() {
+            detail if detail.is_empty() => error.to_string(),
+            detail => format!("{error}: {detail}"),
+        };
+        if self.failures == 1 {
+            warn!(migration = %self.name, error = %text, "step failed; it is tried again");
+        }
+        store::set_error(self.session.client(), &self.name, Some(&text)).await?;
+        Ok(Flow::Wait(backoff(self.failures, ERROR_BACKOFF_MAX)))
+    }
+}

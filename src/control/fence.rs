@@ -1,0 +1,118 @@
+//! Fences: whether everybody has left an older epoch, and who has not.
+//!
+//! Reads only. One question each, asked again by the coordinator until the answer is none.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio_postgres::GenericClient;
+
+use super::Error;
+use super::store;
+use crate::migration::Epoch;
+
+/// A transaction number: every transaction that began before it was noted has a smaller one, or none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Horizon(pub i64);
+
+/// Whom the coordinator waits for at a fence; `None` when every live proxy has settled on the epoch.
+///
+/// A proxy settles when it has the epoch's rules and its last transaction under older ones has ended. One whose lease
+/// has run out is not waited for: it refuses by itself.
+pub async fn unsettled_proxies(client: &impl GenericClient, epoch: Epoch) -> Result<Option<String>, Error> {
+    let behind = store::behind(client, epoch).await?;
+    if behind.is_empty() {
+        return Ok(None);
+    }
+    let names: Vec<String> =
+        behind.iter().map(|proxy| format!("{} (host {}, pid {})", proxy.address, proxy.host, proxy.pid)).collect();
+    let oldest = client
+        .query_opt(
+            "SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, ''), a.xact_start
+               FROM pg_stat_activity a, crossfade.epochs e
+              WHERE e.epoch = $1 AND a.xact_start < e.at AND a.backend_type = 'client backend'
+                AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+              ORDER BY a.xact_start LIMIT 1",
+            &[&(epoch.0 as i64)],
+        )
+        .await?;
+    let mut text = format!("waits for proxies to settle on epoch {}: {}", epoch.0, names.join(", "));
+    if let Some(row) = oldest {
+        text.push_str(&format!("; the oldest open transaction is {}", person(&row)));
+    }
+    Ok(Some(text))
+}
+
+/// Notes the present moment: transactions that begin from now on have this number or a greater one.
+pub async fn horizon(client: &impl GenericClient) -> Result<Horizon, Error> {
+    let row = client.query_one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint", &[]).await?;
+    Ok(Horizon(row.get(0)))
+}
+
+/// Whom the coordinator waits for until no transaction older than the horizon is left on the whole server, prepared ones
+/// and those that come by no proxy included; `None` when there is none.
+pub async fn older_transactions(client: &impl GenericClient, horizon: Horizon) -> Result<Option<String>, Error> {
+    let oldest: i64 =
+        client.query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[]).await?.get(0);
+    if oldest >= horizon.0 {
+        return Ok(None);
+    }
+    // A backend shows 32 bits of its transaction number; the horizon lends it the rest.
+    let session = client
+        .query_opt(
+            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, ''), xact_start
+               FROM pg_stat_activity
+              WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+                AND backend_xid::text::bigint <= ($1 & 4294967295)
+              ORDER BY xact_start LIMIT 1",
+            &[&horizon.0],
+        )
+        .await?;
+    if let Some(row) = session {
+        return Ok(Some(format!("waits for a transaction that began before the fence: {}", person(&row))));
+    }
+    let prepared = client
+        .query_opt(
+            "SELECT gid, owner::text, database::text, prepared FROM pg_prepared_xacts ORDER BY prepared LIMIT 1",
+            &[],
+        )
+        .await?;
+    Ok(Some(match prepared {
+        Some(row) => format!(
+            "waits for the prepared transaction '{}' (owner {}, database {}), prepared {}; COMMIT PREPARED or ROLLBACK \
+             PREPARED ends it",
+            row.get::<_, &str>(0),
+            row.get::<_, &str>(1),
+            row.get::<_, &str>(2),
+            moment(row.get(3)),
+        ),
+        None => format!("waits until transaction {oldest} has ended, which pg_stat_activity does not show"),
+    }))
+}
+
+/// Who holds or awaits locks on a table, oldest first, for the message when a lock could not be had.
+pub async fn lock_holders(client: &impl GenericClient, table: &str) -> Result<String, Error> {
+    let rows = client
+        .query(
+            "SELECT DISTINCT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, ''), a.xact_start
+               FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+              WHERE l.relation = to_regclass($1) AND l.granted AND a.pid <> pg_backend_pid()
+              ORDER BY a.xact_start LIMIT 3",
+            &[&table],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Ok(format!("waits for a lock on {table}; the next attempt follows"));
+    }
+    let people: Vec<String> = rows.iter().map(person).collect();
+    Ok(format!("waits for a lock on {table}, held by {}", people.join("; ")))
+}
+
+fn person(row: &tokio_postgres::Row) -> String {
+    let (pid, user, application, state): (i32, &str, &str, &str) = (row.get(0), row.get(1), row.get(2), row.get(3));
+    let since = row.get::<_, Option<OffsetDateTime>>(4).map(moment).unwrap_or_else(|| "an unknown time".to_owned());
+    format!("pid {pid} (user {user}, application \"{application}\", {state}) since {since}")
+}
+
+fn moment(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
