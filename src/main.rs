@@ -1,2 +1,7 @@
-//! Crossfade.
-fn main() {}
+//! The one binary of Crossfade.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    crossfade::cli::main()
+}
