@@ -240,6 +240,7 @@ impl Bench {
         let said = String::from_utf8_lossy(&output.stderr);
         if said.contains("server version mismatch") {
             // An older pg_dump than the server's: what else the test checks still counts.
+            eprintln!("left out: the comparison by pg_dump, which is older than the server");
             return String::new();
         }
         assert!(output.status.success(), "{said}");
