@@ -105,6 +105,8 @@ pub struct TableRules {
     pub table: QualifiedName,
     /// What to do with statements that cannot be rewritten.
     pub on_unsupported: OnUnsupported,
+    /// Whether nothing of the migration is still to come, so that the stored table is its users' own again.
+    pub over: bool,
     reads: Percent,
     read_views: [[TableView; 2]; 3],
     write_views: [TableView; 3],
@@ -131,6 +133,7 @@ impl TableRules {
             phase: migration.phase,
             table: migration.lens.table.clone(),
             on_unsupported: migration.on_unsupported,
+            over: migration.phase == Phase::Contracted,
             reads: effective_reads(migration.phase, migration.reads),
             read_views: Shape::ALL
                 .map(|shape| Route::ALL.map(|route| derive(shape, storage_read(migration.phase, route)).derive())),
@@ -163,6 +166,8 @@ pub struct TableView {
     pub columns: Vec<ViewColumn>,
     /// Columns that a name reaches only when it resolves in no other way (shape `auto`). Never part of `*`.
     pub fallback: Vec<ViewColumn>,
+    /// All columns of the stored table, in order.
+    pub stored: Vec<Ident>,
     /// Columns of the stored table that do not exist for this session.
     pub hidden: Vec<Ident>,
     /// Hidden columns, each with the one column of this view that says the same: what errors about it are told of.
@@ -371,16 +376,12 @@ impl View<'_> {
             Shape::Auto if new_exists => self.fallback(),
             Shape::Old | Shape::New | Shape::Auto => Vec::new(),
         };
-        let hidden = self
-            .relation
-            .columns
-            .iter()
-            .map(|column| &column.name)
-            .filter(|name| columns.iter().all(|column| &column.name != *name))
-            .cloned()
-            .collect();
+        let stored: Vec<Ident> = self.relation.columns.iter().map(|column| column.name.clone()).collect();
+        let hidden =
+            stored.iter().filter(|name| columns.iter().all(|column| &column.name != *name)).cloned().collect();
         TableView {
             storage: self.lens.table.clone(),
+            stored,
             hidden,
             twins: self.twins(side),
             stores: self.stores(side, &columns),

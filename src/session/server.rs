@@ -298,6 +298,7 @@ impl Session {
         let before = ErrorTexts {
             message: text(b'M'),
             detail: text(b'D'),
+            hint: text(b'H'),
             context: text(b'W'),
             column: text(b'c'),
             table: text(b't'),
@@ -308,6 +309,7 @@ impl Session {
         [
             (b'M', before.message, after.message),
             (b'D', before.detail, after.detail),
+            (b'H', before.hint, after.hint),
             (b'W', before.context, after.context),
             (b'c', before.column, after.column),
         ]

@@ -13,6 +13,8 @@ pub struct ErrorTexts {
     pub message: Option<String>,
     /// Field `D`.
     pub detail: Option<String>,
+    /// Field `H`.
+    pub hint: Option<String>,
     /// Field `W`: where it happened (`COPY users, line 1, column handle: ...`).
     pub context: Option<String>,
     /// Field `c`: the column that the error is about.
@@ -39,7 +41,45 @@ pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
         error.detail = error.detail.map(|text| pair.in_detail(&text));
         error.context = error.context.map(|text| pair.in_context(&text));
     }
+    error.detail = error.detail.map(|text| failing_row(view, &text).unwrap_or(text));
+    error.hint = error.hint.filter(|text| !suggests_hidden(view, text));
     error
+}
+
+/// `Failing row contains (1, null, none).`: the stored row, told as a row of the view.
+///
+/// `None` where it is none, or where it cannot be told for certain: a value may have a comma in it, and a column's value
+/// may be a conversion of what is stored.
+fn failing_row(view: &TableView, text: &str) -> Option<String> {
+    if view.is_plain() {
+        return None;
+    }
+    let values = text.strip_prefix("Failing row contains (")?.strip_suffix(").")?;
+    // Whoever may not read all columns is told `(id, email) = (1, none)`.
+    if values.contains(") = (") {
+        return None;
+    }
+    let values: Vec<&str> = values.split(", ").collect();
+    if values.len() != view.stored.len() {
+        return None;
+    }
+    let seen = view.columns.iter().map(|column| {
+        let source = column.read.as_column().or(column.arbiter.as_ref())?;
+        Some(values[view.stored.iter().position(|stored| stored == source)?])
+    });
+    let seen: Vec<&str> = seen.collect::<Option<_>>()?;
+    Some(format!("Failing row contains ({}).", seen.join(", ")))
+}
+
+/// `Perhaps you meant to reference the column "users.handle".`, to a session that has no such column.
+fn suggests_hidden(view: &TableView, text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("Perhaps you meant to reference the column \"") else { return false };
+    // The names are not quoted within the quotes: a suggestion too few is better than one that does not exist.
+    view.hidden.iter().any(|hidden| rest.split('"').next().is_some_and(|name| ends_with_part(name, hidden.as_str())))
+}
+
+fn ends_with_part(name: &str, part: &str) -> bool {
+    name.strip_suffix(part).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 struct Pair<'a> {
@@ -98,18 +138,34 @@ impl Pair<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migration::{Expr, ViewColumn};
     use crate::schema::QualifiedName;
 
     fn ident(text: &str) -> Ident {
         Ident::new(text).unwrap()
     }
 
+    fn plain(name: &str) -> ViewColumn {
+        seen_as(name, name)
+    }
+
+    fn seen_as(name: &str, stored: &str) -> ViewColumn {
+        ViewColumn {
+            name: ident(name),
+            type_sql: "text".to_owned(),
+            base_type_sql: "text".to_owned(),
+            read: Expr::column(ident(stored)),
+            arbiter: Some(ident(stored)),
+        }
+    }
+
     /// An old session's view after contract: `username` is stored in `handle`.
     fn contracted() -> TableView {
         TableView {
             storage: QualifiedName { schema: ident("public"), name: ident("users") },
-            columns: Vec::new(),
+            columns: vec![plain("id"), seen_as("username", "handle"), plain("email")],
             fallback: Vec::new(),
+            stored: vec![ident("id"), ident("email"), ident("handle")],
             hidden: vec![ident("handle")],
             twins: vec![(ident("handle"), ident("username"))],
             stores: Vec::new(),
@@ -198,5 +254,24 @@ mod tests {
     fn another_columns_error_that_only_contains_the_name_stays() {
         let seen = error("column \"handle\" does not exist", "Key (handles)=(1) already exists.", "users");
         check(seen, "column \"handle\" does not exist", "Key (handles)=(1) already exists.", "", "");
+    }
+
+    #[test]
+    fn a_failing_row_is_told_as_a_row_of_the_view() {
+        let row = |detail: &str, told: &str| check(error("", detail, "users"), "", told, "", "");
+        row("Failing row contains (7, none, null).", "Failing row contains (7, null, none).");
+        // Which comma is a value's own is not known.
+        row("Failing row contains (7, a, b, null).", "Failing row contains (7, a, b, null).");
+    }
+
+    #[test]
+    fn a_column_that_the_session_does_not_have_is_not_suggested() {
+        let hint = |column: &str| {
+            let text = Some(format!("Perhaps you meant to reference the column \"{column}\"."));
+            mask_error(&contracted(), ErrorTexts { hint: text, ..ErrorTexts::default() }).hint
+        };
+        assert_eq!(hint("users.handle"), None);
+        assert!(hint("users.email").is_some());
+        assert!(hint("users.the_handle").is_some());
     }
 }

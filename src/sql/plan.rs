@@ -118,7 +118,10 @@ pub(super) fn refuse(rules: &TableRules, construct: &str, why: &str) -> Refusal 
             "Migration \"{}\" of table \"{}\" is in phase {}. {why}",
             rules.migration, rules.table, rules.phase
         ))
-        .hint("Write the statement without this construct, or run it before the migration starts or after it is complete.")
+        .hint(
+            "Write the statement without this construct, or run it before the migration starts or, once it is complete, in \
+             a session of the new shape.",
+        )
 }
 
 /// PostgreSQL's own answer to a name that the session's shape does not have.

@@ -67,6 +67,10 @@ const ALTER_HARMLESS: &[&[&str]] = &[
     &["set", "without"],
 ];
 
+/// What to do about a refusal: in the new shape a table is as it is stored once the migration is complete.
+const WHEN_INSTEAD: &str = "Run it before the migration starts, after it is rolled back or, once it is complete, in a session \
+     of the new shape (SET crossfade.shape = new).";
+
 /// Decides by the statement's first words, and for DDL by the names in it.
 pub(super) fn passes_by_kind(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     if HARMLESS.iter().any(|word| piece.is_word(0, word)) {
@@ -150,10 +154,19 @@ fn owned_name(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) -> Option
     owned.find(|name| super::plan::has_name(piece, name.as_str())).cloned()
 }
 
+/// Nothing of the migration is still to come, and the session sees the table as it is stored.
+fn is_their_own(rules: &TableRules, cx: &Context<'_>) -> Option<Kind> {
+    let own = rules.over && rules.write_view(cx.shape).is_plain();
+    own.then(|| Kind::Passes("the migration is over, and the session sees the table as it is stored".to_owned()))
+}
+
 fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     let Some(rules) = table_named_from(piece, cx, behind_created_table(piece)) else {
         return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));
     };
+    if let Some(passes) = is_their_own(rules, cx) {
+        return Ok(passes);
+    }
     let bound = ["index", "trigger", "rule", "policy", "statistics", "publication", "table", "constraint"];
     let what = bound.iter().find(|word| (1..piece.tokens.len().min(6)).any(|index| piece.is_word(index, word)));
     let takes_columns = ["like", "inherits", "partition"].iter().any(|word| has_word(piece, word));
@@ -165,7 +178,7 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         (Some(what), Some(name)) => {
             let why = format!("The statement names column \"{name}\", which the migration replaces.");
             Err(refuse(rules, &format!("CREATE {}", what.to_ascii_uppercase()), &why)
-                .hint("Run it before the migration starts, or after it is complete."))
+                .hint(WHEN_INSTEAD))
         }
         (Some(_), None) => Ok(Kind::Passes("it names no column under migration".to_owned())),
         (None, _) => Ok(Kind::Passes("what it creates does not bind to the table's columns".to_owned())),
@@ -178,7 +191,10 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     };
     let verb = piece.tokens[0].0.bytes(piece.source.as_bytes()).to_ascii_uppercase();
     let verb = String::from_utf8_lossy(&verb).into_owned();
-    let hint = "Run it before the migration starts, or after it is complete or rolled back.";
+    if let Some(passes) = is_their_own(rules, cx) {
+        return Ok(passes);
+    }
+    let hint = WHEN_INSTEAD;
     if let Some(name) = owned_name(piece, cx, rules) {
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
         return Err(refuse(rules, &verb, &why).hint(hint));

@@ -238,6 +238,8 @@ fn what_cannot_be_done_soundly_is_refused() {
         "COPY users (id, username) FROM STDIN WHERE username > 'a'",
     );
     check("refuse_alter", Phase::DualWriting, Shape::Old, OLD, "ALTER TABLE users DROP COLUMN username");
+    // Once it is over, the new shape is the table as it is stored.
+    check("alter_contracted_new_shape", Phase::Contracted, Shape::New, NEW, "ALTER TABLE users ADD COLUMN age integer");
     check(
         "refuse_whole_row_of_target",
         Phase::DualWriting,
