@@ -17,7 +17,7 @@ use crossfade::control::driver::Timing;
 use crossfade::control::live::Live;
 use crossfade::control::plane::Plane;
 use crossfade::control::status::MigrationStatus;
-use crossfade::control::store::{self, Actor, Lease, Move};
+use crossfade::control::store::{self, Actor, Begun, Lease, Move};
 use crossfade::control::traffic::Traffic;
 use crossfade::demo::postgres::{Postgres, free_port};
 use crossfade::migration::{Percent, Phase, Rules};
@@ -28,6 +28,9 @@ use tokio_postgres::{Client, NoTls};
 
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long new transactions may be held: long enough for a machine on which much else runs.
+const HOLD_MAX: Duration = Duration::from_secs(1);
 
 const MIGRATION: &str = r#"name = "users-handle"
 
@@ -139,8 +142,12 @@ impl Process {
         let traffic = Arc::new(Traffic::new());
         let to = proxy::Upstream::Tcp { host: upstream.host(), port: upstream.port() };
         let listen = "127.0.0.1:0".parse().expect("an address");
-        let config =
-            ProxyConfig { threads: 1, shutdown_grace: Duration::from_millis(500), ..ProxyConfig::new(listen, to) };
+        let config = ProxyConfig {
+            threads: 1,
+            shutdown_grace: Duration::from_millis(500),
+            hold_max: HOLD_MAX,
+            ..ProxyConfig::new(listen, to)
+        };
         let proxy = Proxy::bind(config, live.clone(), traffic.clone()).expect("a free port");
         let port = proxy.local_addr().expect("an address").port();
         let lease = Lease {
@@ -160,7 +167,11 @@ impl Process {
             scan_rows_per_second: 1_000_000,
         };
         let sidecar = Arc::new(Backfill::new(upstream.clone(), traffic, settings));
-        let timing = Timing { lock_timeout: Duration::from_millis(200), scan_rest: Duration::from_millis(100) };
+        let timing = Timing {
+            lock_timeout: Duration::from_millis(200),
+            hold_max: HOLD_MAX,
+            scan_rest: Duration::from_millis(100),
+        };
         let coordinator = Coordinator::new(upstream, sidecar, timing);
         let stop = watch::Sender::new(false);
         let (one, two, three) = (stop.subscribe(), stop.subscribe(), stop.subscribe());
@@ -314,7 +325,7 @@ async fn the_schema_is_made_once_however_often_it_is_asked_for() {
     for result in futures_util::future::join_all(made).await {
         result.unwrap();
     }
-    assert_eq!(database.number("SELECT version::bigint FROM crossfade.version").await, 1);
+    assert_eq!(database.number("SELECT version::bigint FROM crossfade.version").await, 2);
     // An application role may call what the trigger calls, and touch nothing else.
     database.sql("DROP ROLE IF EXISTS control_app; CREATE ROLE control_app").await;
     let application = database.client().await;
@@ -651,15 +662,19 @@ struct Program {
 
 impl Program {
     fn start(database: &Database) -> Program {
+        Program::start_with(database, &[])
+    }
+
+    fn start_with(database: &Database, options: &[(&str, &str)]) -> Program {
         let (port, admin) = (free_port().expect("a port"), free_port().expect("a port"));
         let upstream = database.url();
-        Program { child: spawn(port, admin, &upstream), port, admin, upstream }
+        Program { child: spawn(port, admin, &upstream, options), port, admin, upstream }
     }
 
     fn kill_and_restart(&mut self) {
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("it ends");
-        self.child = spawn(self.port, self.admin, &self.upstream);
+        self.child = spawn(self.port, self.admin, &self.upstream, &[]);
     }
 }
 
@@ -670,11 +685,12 @@ impl Drop for Program {
     }
 }
 
-fn spawn(port: u16, admin: u16, upstream: &str) -> Child {
+fn spawn(port: u16, admin: u16, upstream: &str, options: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_crossfade"))
         .args(["run", "--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")])
         .args(["--upstream", upstream, "--log", "warn"])
         .env("CROSSFADE_BACKFILL_BATCH_ROWS_MAX", "100")
+        .envs(options.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -807,4 +823,287 @@ async fn the_first_switch_of_reads_waits_for_who_may_still_write_a_misfit() {
     database.sql("UPDATE users SET username = 'short ' || id WHERE id IN (7, 8)").await;
     operator.reads(10).await;
     process.shutdown().await;
+}
+
+/// An application of short transactions, with statements prepared once. Any error is a panic. What each of its rows is.
+async fn busy_until(stop: watch::Receiver<bool>, client: Client, from: i64) -> Vec<(i64, String)> {
+    type Value<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
+    let mut client = client;
+    let insert = client.prepare("INSERT INTO users (id, username) VALUES ($1, $2)").await.expect("prepare");
+    let update = client.prepare("UPDATE users SET username = $1 WHERE id = $2").await.expect("prepare");
+    let read = client.prepare("SELECT username FROM users WHERE id = $1").await.expect("prepare");
+    let mut rows = Vec::new();
+    while !*stop.borrow() {
+        let id = from + rows.len() as i64;
+        let (draft, value) = (format!("draft {id}"), format!("written {id}"));
+        match id % 3 {
+            0 => {
+                let transaction = client.transaction().await.expect("begin");
+                transaction.execute(&insert, &[&id, &draft]).await.expect("insert");
+                transaction.execute(&update, &[&value, &id]).await.expect("update");
+                transaction.commit().await.expect("commit");
+            }
+            1 => {
+                // Three statements on their way at once.
+                let (first, second, third): ([Value; 2], [Value; 2], [Value; 1]) =
+                    ([&id, &draft], [&value, &id], [&id]);
+                let (one, two, three) = tokio::join!(
+                    client.execute(&insert, &first),
+                    client.execute(&update, &second),
+                    client.query(&read, &third)
+                );
+                assert_eq!((one.expect("insert"), two.expect("update")), (1, 1));
+                assert_eq!(three.expect("read")[0].get::<_, &str>(0), value);
+            }
+            _ => {
+                let sql =
+                    format!("INSERT INTO users (id, username) VALUES ({id}, '{value}'); SELECT * FROM users LIMIT 1");
+                client.batch_execute(&sql).await.expect("a simple query");
+            }
+        }
+        let found = client.query_one(&read, &[&id]).await.expect("read");
+        assert_eq!(found.get::<_, &str>(0), value);
+        rows.push((id, value));
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_holds_for_moments_in_which_no_client_sees_an_error() {
+    let database = Database::new(500).await;
+    // A default and NOT NULL: there are steps that lock everybody out before the last one too.
+    database.sql("ALTER TABLE users ALTER username SET DEFAULT 'nobody'").await;
+    // Leases that outlast a busy machine: a lapse would be told to the application.
+    let lease = Duration::from_secs(20);
+    let (process, second) = (Process::begin(&database, lease), Process::begin(&database, lease));
+    for process in [&process, &second] {
+        eventually("the process is ready", async || process.live.is_ready() && process.live.is_leased()).await;
+    }
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    let stop = watch::Sender::new(false);
+    let mut busy = Vec::new();
+    for number in 1..=6_i64 {
+        let through = if number % 2 == 0 { &process } else { &second };
+        busy.push(tokio::spawn(busy_until(stop.subscribe(), through.client(&database).await, number * 1_000_000)));
+    }
+    operator.complete().await;
+    let status = operator.until_phase(Phase::Contracted).await;
+    stop.send_replace(true);
+    assert!(!status.holds.now && status.holds.ended >= 2, "{status:#?}");
+    let audit = operator.commands.audit(Some(NAME), 100).await.unwrap();
+    assert!(audit.iter().any(|line| line.what == "hold"), "{audit:#?}");
+    let contracted = audit.iter().find(|line| line.detail["to"] == "contracted").expect("a line about the contract");
+    assert!(contracted.detail["held_ms"].is_i64(), "{contracted:?}");
+    let client = database.client().await;
+    for writer in busy {
+        let rows = writer.await.expect("the application sees no error");
+        assert!(!rows.is_empty());
+        for (id, value) in rows {
+            let row = client.query_one("SELECT handle FROM users WHERE id = $1", &[&id]).await.expect("the row");
+            assert_eq!(row.get::<_, &str>(0), value);
+        }
+    }
+    process.shutdown().await;
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_does_not_get_its_lock_lets_everybody_go_on() {
+    let database = Database::new(100).await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    // It comes by no proxy, so no fence sees it.
+    let report = database.client().await;
+    report.batch_execute("BEGIN; SELECT count(*) FROM users").await.unwrap();
+    operator.complete().await;
+    let status = operator.until_waiting("held by pid").await;
+    let ended = status.holds.ended;
+    assert!(ended >= 1 && !status.holds.now, "{status:#?}");
+    // Whoever is known to be in the way is waited for, and nobody is held meanwhile.
+    let client = process.client(&database).await;
+    let update = client.prepare("UPDATE users SET username = username || 'x' WHERE id = $1").await.unwrap();
+    for id in 1..=100_i64 {
+        assert_eq!(client.execute(&update, &[&id]).await.unwrap(), 1);
+    }
+    operator.commands.pause(NAME, &operator.actor).await.unwrap();
+    operator.until_waiting("is paused").await;
+    operator.commands.resume(NAME, &operator.actor).await.unwrap();
+    let status = operator.until_waiting("held by pid").await;
+    assert_eq!(status.holds.ended, ended);
+
+    // One that has no lock on the table, and comes by a proxy.
+    let long = process.client(&database).await;
+    long.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    report.batch_execute("COMMIT").await.unwrap();
+    eventually("a hold that the proxy's transaction outlasts", async || {
+        let audit = operator.commands.audit(Some(NAME), 100).await.unwrap();
+        let mut released = audit.iter().filter(|line| line.what == "release");
+        released.any(|line| line.why.contains("settle on epoch") && line.why.contains("open transaction is pid"))
+    })
+    .await;
+    assert_eq!(client.query("SELECT username FROM users", &[]).await.unwrap().len(), 100);
+    long.batch_execute("SELECT count(*) FROM users; COMMIT").await.unwrap();
+    operator.until_phase(Phase::Contracted).await;
+    assert_eq!(database.number("SELECT count(*) FROM users WHERE handle = 'user ' || id || 'x'").await, 100);
+    let audit = operator.commands.audit(Some(NAME), 100).await.unwrap();
+    let released = audit.iter().find(|line| line.what == "release" && line.why.contains("held by pid"));
+    assert!(released.is_some(), "{audit:#?}");
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_is_asked_for_in_a_hold_is_taken() {
+    let database = Database::new(100).await;
+    let before = database.definition().await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    let report = database.client().await;
+    report.batch_execute("BEGIN; SELECT count(*) FROM users").await.unwrap();
+    operator.complete().await;
+    operator.until("a hold", |status| status.holds.now || status.holds.ended > 0).await;
+    operator.rollback().await;
+    report.batch_execute("COMMIT").await.unwrap();
+    operator.until_phase(Phase::RolledBack).await;
+    assert_eq!(database.definition().await, before);
+    let client = process.client(&database).await;
+    assert_eq!(client.query("SELECT username FROM users", &[]).await.unwrap().len(), 100);
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_whose_coordinator_is_killed_is_released_by_the_next_one() {
+    let database = Database::new(100).await;
+    let options =
+        [("CROSSFADE_HOLD_MS_MAX", "3000"), ("CROSSFADE_LEASE_MS", "5000"), ("CROSSFADE_LEASE_RENEW_MS", "200")];
+    let mut first = Program::start_with(&database, &options);
+    let operator = Operator::of(&database);
+    eventually("the schema is there", async || operator.commands.overview().await.is_ok()).await;
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    // The first one coordinates, so the second one does not.
+    let second = Program::start_with(&database, &options);
+    let url = format!("postgres://postgres@127.0.0.1:{}/{}", second.port, database.name);
+    eventually("the second one serves", async || tokio_postgres::connect(&url, NoTls).await.is_ok()).await;
+    let client = connect(&url).await;
+    assert_eq!(client.query("SELECT username FROM users", &[]).await.unwrap().len(), 100);
+    let stop = watch::Sender::new(false);
+    let busy = tokio::spawn(busy_until(stop.subscribe(), connect(&url).await, 1_000_000));
+    let report = database.client().await;
+    report.batch_execute("BEGIN; SELECT count(*) FROM users").await.unwrap();
+    operator.complete().await;
+    operator.until("a hold", |status| status.holds.now).await;
+    first.child.kill().expect("SIGKILL");
+    first.child.wait().expect("it ends");
+    eventually("the next one releases", async || {
+        let audit = operator.commands.audit(Some(NAME), 1_000).await.unwrap();
+        audit.iter().any(|line| line.what == "release" && line.why.contains("gone"))
+    })
+    .await;
+    assert_eq!(client.query("SELECT username FROM users WHERE id = 7", &[]).await.unwrap().len(), 1);
+    report.batch_execute("COMMIT").await.unwrap();
+    operator.until_phase(Phase::Contracted).await;
+    stop.send_replace(true);
+    let rows = busy.await.expect("the application sees no error");
+    let written = database.number("SELECT count(*) FROM users WHERE id >= 1000000").await;
+    assert_eq!(written, rows.len() as i64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_loses_the_database_while_held_refuses_until_it_has_newer_rules() {
+    let database = Database::new(10).await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    process.shutdown().await;
+    // Somebody else coordinates, and holds, and is not heard of again.
+    let coordinator = database.client().await;
+    coordinator.batch_execute("SELECT pg_advisory_lock(x'63726f7373660001'::bigint)").await.unwrap();
+    let process = Process::start(&database).await;
+    let client = process.client(&database).await;
+    let read = "SELECT username FROM users WHERE id = 7";
+    assert_eq!(client.query(read, &[]).await.unwrap().len(), 1);
+    let mut session = database.upstream().connect("test").await.unwrap();
+    let row = store::load(session.client(), NAME).await.unwrap();
+    let transaction = session.transaction().await.unwrap();
+    let begun = store::hold(&transaction, &row, &Actor::coordinator("test")).await.unwrap();
+    transaction.commit().await.unwrap();
+    let Begun::Held(epoch) = begun else { panic!("no hold: {begun:?}") };
+    eventually("the proxy is held", async || process.live.oldest_pinned() == epoch).await;
+
+    let admin = connect(&database.server.url("postgres")).await;
+    let name = &database.name;
+    admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
+    let kill = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND application_name LIKE 'crossfade %'"
+    );
+    admin.batch_execute(&kill).await.unwrap();
+    // They wait, and are told; what touches no table under migration runs.
+    let refused = client.query(read, &[]).await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("57P03"), "{refused:?}");
+    assert_eq!(client.query("SELECT 1", &[]).await.unwrap().len(), 1);
+    eventually("the lease has run out", async || !process.live.is_leased()).await;
+    admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
+    eventually("the lease is back", async || process.live.is_leased()).await;
+    // Held still, by the same epoch: its rules are not applied.
+    let refused = client.query(read, &[]).await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("57P03"), "{refused:?}");
+    let transaction = session.transaction().await.unwrap();
+    store::release(&transaction, NAME, epoch, &Actor::coordinator("test")).await.unwrap().expect("it was held");
+    transaction.commit().await.unwrap();
+    eventually("it recovers", async || client.query(read, &[]).await.is_ok_and(|rows| rows.len() == 1)).await;
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_are_one_at_a_time_and_rest_in_between() {
+    let database = Database::new(10).await;
+    let mut session = database.upstream().connect("test").await.unwrap();
+    store::bootstrap(&mut session).await.unwrap();
+    let operator = Operator::of(&database);
+    operator.start().await;
+    database.sql("CREATE TABLE others (id int PRIMARY KEY, a text)").await;
+    let other =
+        "name = \"other\"\n[[change]]\nkind = \"rename_column\"\ntable = \"others\"\ncolumn = \"a\"\nto = \"b\"\n";
+    operator.commands.start(other, &operator.actor).await.unwrap();
+    let actor = Actor::coordinator("test");
+    let mut hold = async |name: &str| {
+        let row = store::load(session.client(), name).await.unwrap();
+        let transaction = session.transaction().await.unwrap();
+        let begun = store::hold(&transaction, &row, &actor).await.unwrap();
+        transaction.commit().await.unwrap();
+        (begun, row)
+    };
+    let (Begun::Held(epoch), before) = hold(NAME).await else { panic!("no hold") };
+    assert!(matches!(hold("other").await.0, Begun::Resting(_)));
+    assert_eq!(hold(NAME).await.0, Begun::Moved);
+    let mut session = database.upstream().connect("test").await.unwrap();
+    let transaction = session.transaction().await.unwrap();
+    assert_eq!(store::hold(&transaction, &before, &actor).await.unwrap(), Begun::Moved);
+    assert_eq!(store::release(&transaction, "other", epoch, &actor).await.unwrap(), None);
+    let after = store::release(&transaction, NAME, epoch, &actor).await.unwrap().expect("it was held");
+    assert!(after > epoch);
+    assert_eq!(store::release(&transaction, NAME, epoch, &actor).await.unwrap(), None);
+    // As if it had been long, and over just now.
+    transaction
+        .batch_execute("UPDATE crossfade.migrations SET hold_last_ms = 60000 WHERE hold_ended_at IS NOT NULL")
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    let row = store::load(session.client(), "other").await.unwrap();
+    let transaction = session.transaction().await.unwrap();
+    let Begun::Resting(rest) = store::hold(&transaction, &row, &actor).await.unwrap() else { panic!("no rest") };
+    assert!(rest > Duration::from_secs(60), "{rest:?}");
+    assert_eq!(database.number("SELECT count(*) FROM crossfade.epochs WHERE held").await, 1);
 }

@@ -640,7 +640,7 @@ mod rename {
         Ident::new(name).unwrap()
     }
 
-    fn catalog() -> Arc<Catalog> {
+    pub fn catalog() -> Arc<Catalog> {
         let column = |number: i16, name: &str, type_sql: &str| Column {
             name: ident(name),
             number,
@@ -662,7 +662,7 @@ mod rename {
         Arc::new(Catalog::new([Relation { oid: 1, name, kind, columns, primary_key: vec![ident("id")] }]))
     }
 
-    pub fn rules(epoch: u64, phase: Phase, reads: u8) -> Arc<Rules> {
+    pub fn migration(phase: Phase, reads: u8) -> ActiveMigration {
         let column = |name: &str, other: &str, size: u32| LensColumn {
             name: ident(name),
             type_sql: format!("character varying({size})"),
@@ -676,14 +676,17 @@ mod rename {
             old: vec![column("username", "handle", 255)],
             new: vec![column("handle", "username", 100)],
         };
-        let migration = ActiveMigration {
+        ActiveMigration {
             name: "rename".to_owned(),
             lens,
             phase,
             reads: Percent::new(reads).unwrap(),
             on_unsupported: OnUnsupported::Refuse,
-        };
-        Arc::new(Rules::new(Epoch(epoch), &[migration], catalog()))
+        }
+    }
+
+    pub fn rules(epoch: u64, phase: Phase, reads: u8) -> Arc<Rules> {
+        Arc::new(Rules::new(Epoch(epoch), &[migration(phase, reads)], catalog()))
     }
 
     /// A proxy and a database with the table.
@@ -782,6 +785,88 @@ fn a_transaction_keeps_its_epoch() {
     raw.query("COMMIT");
     eventually("settling", || proxy.live.oldest_pinned() == Epoch(2));
     assert_eq!(raw.query(read), "T D:new C:SELECT_1 Z:I");
+}
+
+/// The same rules, held.
+fn held(epoch: u64) -> Arc<Rules> {
+    let rules = Rules::new(Epoch(epoch), &[rename::migration(Phase::Ramping, 0)], rename::catalog());
+    Arc::new(rules.hold(true))
+}
+
+#[test]
+fn while_rules_are_held_transactions_end_and_none_begins() {
+    let (proxy, database) = rename::begin();
+    let read = "SELECT username FROM users";
+    rename::publish(&proxy, rename::rules(1, Phase::Ramping, 0));
+    let mut open = Raw::login(proxy.port(), &database);
+    open.query("BEGIN");
+    let mut idle = Raw::login(proxy.port(), &database);
+    assert_eq!(idle.query(read), "T D:old C:SELECT_1 Z:I");
+
+    proxy.live.publish(held(2));
+    // A login goes on, and tells that its thread has the rules; the first statement does not.
+    let mut fresh: Vec<Raw> = (0..4).map(|_| Raw::login(proxy.port(), &database)).collect();
+    assert_eq!(proxy.live.oldest_pinned(), Epoch(1));
+    assert_eq!(open.query(read), "T D:old C:SELECT_1 Z:T");
+    // What comes behind the end of the transaction, in one buffer, stays in its order.
+    open.send(&script("Q COMMIT\nQ SELECT username FROM users\nP - SELECT 1\nB - -\nE -\nS"));
+    assert_eq!(open.until_ready(), "C:COMMIT Z:I");
+    eventually("settling", || proxy.live.oldest_pinned() == Epoch(2));
+    for raw in fresh.iter_mut().chain([&mut idle]) {
+        raw.send(&script("Q SELECT username FROM users"));
+    }
+    // Nobody holds the held rules: nothing has begun.
+    proxy.live.publish(rename::rules(3, Phase::Ramping, 100));
+    for raw in fresh.iter_mut().chain([&mut idle, &mut open]) {
+        assert_eq!(raw.until_ready(), "T D:new C:SELECT_1 Z:I");
+    }
+    assert_eq!(open.until_ready(), "1 2 D:1 C:SELECT_1 Z:I");
+    eventually("settling", || proxy.live.oldest_pinned() == Epoch(3));
+}
+
+#[test]
+fn a_hold_that_nobody_ends_lets_go_and_applies_nothing() {
+    let (proxy, database) = rename::begin();
+    let read = "SELECT username FROM users";
+    rename::publish(&proxy, rename::rules(1, Phase::Ramping, 0));
+    let mut raw = Raw::login(proxy.port(), &database);
+    let mut other = Raw::login(proxy.port(), &database);
+    proxy.live.publish(held(2));
+    eventually("settling", || proxy.live.oldest_pinned() == Epoch(2));
+    assert_eq!(raw.query("SELECT 1"), "T D:1 C:SELECT_1 Z:I");
+    assert_eq!(raw.query(read), "E:57P03 Z:I");
+    // The same epoch read anew is no new hold.
+    proxy.live.publish(held(2));
+    assert_eq!(other.query(read), "E:57P03 Z:I");
+    rename::publish(&proxy, rename::rules(3, Phase::Ramping, 100));
+    assert_eq!(raw.query(read), "T D:new C:SELECT_1 Z:I");
+
+    // A lease that runs out ends it too.
+    proxy.live.publish(held(4));
+    eventually("settling", || proxy.live.oldest_pinned() == Epoch(4));
+    proxy.live.lease(false);
+    assert_eq!(raw.query("SELECT 1"), "T D:1 C:SELECT_1 Z:I");
+    assert_eq!(raw.query(read), "E:57P03 Z:I");
+    proxy.live.lease(true);
+    assert_eq!(raw.query(read), "E:57P03 Z:I");
+    rename::publish(&proxy, rename::rules(5, Phase::Ramping, 100));
+    assert_eq!(raw.query(read), "T D:new C:SELECT_1 Z:I");
+}
+
+#[test]
+fn held_sessions_end_with_the_proxy() {
+    let (proxy, database) = rename::begin();
+    rename::publish(&proxy, rename::rules(1, Phase::Ramping, 0));
+    let mut idle = Raw::login(proxy.port(), &database);
+    let mut waiting = Raw::login(proxy.port(), &database);
+    waiting.query("BEGIN");
+    proxy.live.publish(held(2));
+    let _fresh: Vec<Raw> = (0..4).map(|_| Raw::login(proxy.port(), &database)).collect();
+    waiting.send(&script("Q COMMIT\nQ SELECT username FROM users"));
+    assert_eq!(waiting.until_ready(), "C:COMMIT Z:I");
+    proxy.shutdown.send(true).unwrap();
+    assert_eq!(idle.until(|_| false), "E:57P01 end");
+    assert_eq!(waiting.until(|_| false), "E:57P01 end");
 }
 
 #[test]

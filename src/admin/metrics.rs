@@ -29,6 +29,8 @@ pub(super) struct Scrape {
     pub epoch: u64,
     /// The oldest epoch that a transaction of this process still holds.
     pub epoch_oldest: u64,
+    /// Whether no transaction may begin under those rules.
+    pub held: bool,
     /// Whether this process's lease is good.
     pub leased: bool,
     /// Whether sessions on migrating tables are served.
@@ -108,6 +110,8 @@ impl Scrape {
         gauge(encoder, "crossfade_epoch", "Epoch of the rules in force", self.epoch as i64)?;
         let help = "Oldest epoch that a transaction of this process holds";
         gauge(encoder, "crossfade_epoch_oldest", help, self.epoch_oldest as i64)?;
+        let help = "Whether new transactions are held";
+        gauge(encoder, "crossfade_held", help, i64::from(self.held))?;
         gauge(encoder, "crossfade_lease_held", "Whether the lease is good", i64::from(self.leased))?;
         gauge(encoder, "crossfade_ready", "Whether /readyz says yes", i64::from(self.ready))?;
         let help = "Whether this process drives the migrations";
@@ -134,6 +138,7 @@ fn encode_migrations(encoder: &mut DescriptorEncoder, migrations: &[MigrationSta
     for migration in migrations {
         count(&mut rows, &[("migration", migration.name.as_str())], migration.backfill.rows_done.unsigned_abs())?;
     }
+    encode_holds(encoder, migrations)?;
     let gauges: [(&str, &str, Reading); 6] = [
         ("crossfade_backfill_rows_expected", "Rows that the copy has to look at, about", |m| m.backfill.rows_total),
         ("crossfade_reads_percent", "Share of sessions that reads from new storage", |m| i64::from(m.reads)),
@@ -150,6 +155,26 @@ fn encode_migrations(encoder: &mut DescriptorEncoder, migrations: &[MigrationSta
         let mut family = family(encoder, name, help, MetricType::Gauge)?;
         for migration in migrations {
             family.encode_family(&[("migration", migration.name.as_str())])?.encode_gauge(&value(migration))?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_holds(encoder: &mut DescriptorEncoder, migrations: &[MigrationStatus]) -> fmt::Result {
+    let help = "Holds of new transactions that ended, those that came to nothing included";
+    let mut ended = family(encoder, "crossfade_holds", help, MetricType::Counter)?;
+    for migration in migrations {
+        count(&mut ended, &[("migration", migration.name.as_str())], migration.holds.ended.unsigned_abs())?;
+    }
+    let gauges: [(&str, &str, Reading); 2] = [
+        ("crossfade_hold_last_seconds", "Length of the last hold", |m| m.holds.last_ms),
+        ("crossfade_hold_longest_seconds", "Length of the longest hold", |m| m.holds.longest_ms),
+    ];
+    for (name, help, millis) in gauges {
+        let mut family = family(encoder, name, help, MetricType::Gauge)?;
+        for migration in migrations {
+            let seconds = millis(migration) as f64 / 1000.0;
+            family.encode_family(&[("migration", migration.name.as_str())])?.encode_gauge(&seconds)?;
         }
     }
     Ok(())
@@ -203,6 +228,7 @@ mod tests {
             traffic: traffic.snapshot(),
             epoch: 7,
             epoch_oldest: 6,
+            held: false,
             leased: true,
             ready: true,
             coordinates: false,

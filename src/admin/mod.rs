@@ -128,6 +128,7 @@ async fn scrape(State(admin): State<Admin>) -> Response {
         traffic: admin.traffic.snapshot(),
         epoch: admin.live.rules().epoch().0,
         epoch_oldest: admin.live.oldest_pinned().0,
+        held: admin.live.rules().is_held(),
         leased: admin.live.is_leased(),
         ready: admin.unready().is_none(),
         coordinates: admin.leading.load(Ordering::Relaxed),

@@ -126,6 +126,9 @@ options! {
     lease_renew_ms: u64 = 1_000, "CROSSFADE_LEASE_RENEW_MS", between(50, 100_000);
     /// How long DDL waits for a lock before it lets everybody pass and tries again, in milliseconds.
     lock_timeout_ms: u64 = 200, "CROSSFADE_LOCK_TIMEOUT_MS", between(10, 60_000);
+    /// How long new transactions may be held around a step that locks everybody out, in milliseconds. The same for all
+    /// processes on one database.
+    hold_ms_max: u64 = 200, "CROSSFADE_HOLD_MS_MAX", between(10, 10_000);
     /// How long one batch of the copy should take, in milliseconds.
     batch_ms: u64 = 50, "CROSSFADE_BATCH_MS", between(1, 60_000);
     /// The most rows in one batch of the copy.

@@ -191,6 +191,7 @@ fn proxy_config(config: &Config, upstream: &Upstream) -> ProxyConfig {
         shutdown_grace: Duration::from_millis(config.shutdown_grace_ms),
         message_bytes_max: config.message_bytes_max as usize,
         plan_cache_bytes_max: config.plan_cache_bytes_max,
+        hold_max: Duration::from_millis(config.hold_ms_max),
         shapes: config.shapes.0.clone(),
         tls: config.tls(),
         ..ProxyConfig::new(config.listen, server_address(upstream))
@@ -228,6 +229,7 @@ fn coordinator(config: &Config, upstream: &Upstream, traffic: &Arc<Traffic>) -> 
     };
     let timing = Timing {
         lock_timeout: Duration::from_millis(config.lock_timeout_ms),
+        hold_max: Duration::from_millis(config.hold_ms_max),
         scan_rest: Duration::from_millis(config.scan_rest_ms),
     };
     let backfill = Arc::new(Backfill::new(upstream.clone(), traffic.clone(), settings));

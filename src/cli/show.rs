@@ -54,6 +54,13 @@ pub(super) fn migration(m: &MigrationStatus) -> String {
     if let Some(error) = &m.error {
         rows.push(("error", error.clone()));
     }
+    if m.holds.ended > 0 {
+        let (last, longest) = (m.holds.last_ms, m.holds.longest_ms);
+        rows.push((
+            "holds",
+            format!("{} of new transactions, the last {last} ms, the longest {longest} ms", m.holds.ended),
+        ));
+    }
     if m.speed != 100 {
         rows.push(("speed", format!("{} % of what the throttle allows", m.speed)));
     }

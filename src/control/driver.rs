@@ -5,16 +5,18 @@
 //! stop is noticed at once. Every act happens on the connection that holds the migration's lock.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rand::Rng as _;
 use tracing::{info, warn};
 
 use super::db::Session;
 use super::fence::{self, Horizon};
+use super::hold::{self, Outcome, Work};
 use super::sidecar::{Pace, Pass, Sidecar, Walked};
 use super::store::{self, Actor, MigrationRow, Move, Target};
 use super::{Error, backoff, facts, steps};
-use crate::migration::ddl::{self, Lock, SyncMode};
+use crate::migration::ddl::{self, Lock, Step, SyncMode};
 use crate::migration::{Epoch, Percent, Phase, gate};
 
 /// How often something that is not settled yet is looked at.
@@ -35,11 +37,19 @@ const LOCK_BACKOFF_MAX: Duration = Duration::from_secs(3);
 /// Attempts to get a lock after which it is reported as an error; the attempts go on.
 const LOCK_ATTEMPTS_QUIET: u32 = 20;
 
+/// The longest wait for another hold, where holds are short.
+const HOLD_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How many times its bound the rest after a hold that came to nothing is at least.
+const HOLD_REST_FACTOR: u32 = 3;
+
 /// The settings of the coordinator.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// How long DDL waits for a lock before it lets everybody pass and tries again.
     pub lock_timeout: Duration,
+    /// How long new transactions may be held around a step that locks everybody out.
+    pub hold_max: Duration,
     /// How long the background scan rests between two passes.
     pub scan_rest: Duration,
 }
@@ -65,12 +75,25 @@ pub struct Driver<S> {
     horizon: Option<(Epoch, Horizon)>,
     contended: u32,
     failures: u32,
+    /// Holds in a row that came to nothing, and when the next one may begin.
+    released: u32,
+    hold_after: Option<Instant>,
 }
 
 impl<S: Sidecar> Driver<S> {
     /// A driver on a connection that holds the migration's lock.
     pub fn new(name: String, session: Session, sidecar: Arc<S>, timing: Timing) -> Driver<S> {
-        Driver { name, session, sidecar, timing, horizon: None, contended: 0, failures: 0 }
+        Driver {
+            name,
+            session,
+            sidecar,
+            timing,
+            horizon: None,
+            contended: 0,
+            failures: 0,
+            released: 0,
+            hold_after: None,
+        }
     }
 
     /// Goes on until the migration is at its end, or the connection is lost.
@@ -103,6 +126,13 @@ impl<S: Sidecar> Driver<S> {
         let row = store::load(self.session.client(), &self.name).await?;
         if row.phase.is_final() {
             return Ok(Flow::Finished);
+        }
+        if row.holds.now {
+            // Nobody else acts for this migration, so whoever held is gone.
+            warn!(migration = %row.name, epoch = row.epoch.0, "a hold was left behind; it is released");
+            let why = "whoever held transactions is gone";
+            hold::release(&mut self.session, &row, row.epoch, why).await?;
+            return Ok(Flow::Again);
         }
         if row.target == Some(Target::RolledBack) && row.phase != Phase::RollingBack {
             return self.turn_back(&row).await;
@@ -382,8 +412,7 @@ impl<S: Sidecar> Driver<S> {
         }
         let detail = facts::present_detail(&self.session, row).await?;
         let enter = ddl::enter_contracting(&row.migration, &detail);
-        steps::run(&mut self.session, &enter, self.timing.lock_timeout).await?;
-        self.advance(row, Phase::Contracting, "complete: proxies stop naming the old column").await
+        self.carry_out(row, &enter, Phase::Contracting, "complete: proxies stop naming the old column").await
     }
 
     /// contracting → contracted: the old column goes in one transaction with the change of phase.
@@ -397,18 +426,7 @@ impl<S: Sidecar> Driver<S> {
         let contract = ddl::contract(&row.migration, &detail).or_else(|blockers| {
             facts::refuse_if_blocked("the old column cannot be dropped", blockers).map(|()| Vec::new())
         })?;
-        let actor = Actor::coordinator("complete: the old column is dropped");
-        let transaction = self.session.transaction().await?;
-        for step in &contract {
-            if !steps::is_done(&transaction, step).await? {
-                steps::run_in(&transaction, step, self.timing.lock_timeout).await?;
-            }
-        }
-        let step = Move { name: &row.name, from: row.phase, to: Phase::Contracted, reads: Percent::ALL };
-        let epoch = store::advance(&transaction, step, &actor).await?;
-        transaction.commit().await?;
-        info!(migration = %row.name, from = %row.phase, to = %Phase::Contracted, epoch = epoch.0, "phase changed");
-        Ok(Flow::Finished)
+        self.carry_out(row, &contract, Phase::Contracted, "complete: the old column is dropped").await
     }
 
     /// Any phase before contracted → rolling_back; a migration that did nothing yet is rolled back at once.
@@ -424,29 +442,80 @@ impl<S: Sidecar> Driver<S> {
         if let Some(wait) = self.unsettled(row).await? {
             return Ok(wait);
         }
-        if let Some(detail) = facts::detail(&self.session, row).await? {
-            let rollback = ddl::rollback(&row.migration, &detail);
-            steps::run(&mut self.session, &rollback, self.timing.lock_timeout).await?;
+        let detail = facts::detail(&self.session, row).await?;
+        let rollback = detail.map(|detail| ddl::rollback(&row.migration, &detail)).unwrap_or_default();
+        self.carry_out(row, &rollback, Phase::RolledBack, "the new column is gone").await
+    }
+
+    /// Runs the steps that are not done yet, then moves to that phase. Steps that lock everybody out run while no proxy
+    /// starts a transaction; the last of them in one transaction with the change of phase.
+    async fn carry_out(&mut self, row: &MigrationRow, steps: &[Step], to: Phase, why: &str) -> Result<Flow, Error> {
+        for (at, step) in steps.iter().enumerate() {
+            if steps::is_done(self.session.client(), step).await? {
+                continue;
+            }
+            if step.transactional && step.lock == Lock::AccessExclusive {
+                let rest = &steps[at..];
+                let fits = |step: &&Step| step.transactional && matches!(step.lock, Lock::AccessExclusive | Lock::None);
+                let together = &rest[..rest.iter().take_while(fits).count()];
+                let advance = (together.len() == rest.len()).then(|| move_to(row, to));
+                let time_max = self.timing.hold_max;
+                return self.hold(Work { row, steps: together, advance, why, time_max }).await;
+            }
+            steps::run(&mut self.session, std::slice::from_ref(step), self.timing.lock_timeout).await?;
         }
-        self.advance(row, Phase::RolledBack, "the new column is gone").await
+        self.advance(row, to, why).await
+    }
+
+    /// Holds new transactions and works, unless a hold came to nothing a moment ago.
+    async fn hold(&mut self, work: Work<'_>) -> Result<Flow, Error> {
+        let rest = self.hold_after.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        if !rest.is_zero() {
+            return Ok(Flow::Wait(rest));
+        }
+        if self.released > 0 {
+            // Whoever was in the way and still is would be again: nobody is held for that.
+            let table = work.row.migration.lens.table.quoted();
+            let holders = fence::long_lock_holders(self.session.client(), &table, work.time_max).await?;
+            if let Some(text) = holders {
+                return self.wait(&text, REST_POLL).await;
+            }
+        }
+        match hold::run(&mut self.session, work).await? {
+            Outcome::Done(epoch) => {
+                (self.released, self.hold_after) = (0, None);
+                let to = work.advance.map_or(work.row.phase, |step| step.to);
+                info!(migration = %work.row.name, from = %work.row.phase, to = %to, epoch = epoch.0, "step done in a hold");
+                Ok(Flow::Again)
+            }
+            Outcome::Moved => Ok(Flow::Again),
+            Outcome::Resting(time) => Ok(Flow::Wait(time)),
+            Outcome::Released(text) => self.hold_released(&text).await,
+        }
+    }
+
+    /// Somebody was in the way of a hold: say who it is, and try again after a rest that is clearly longer than it.
+    async fn hold_released(&mut self, text: &str) -> Result<Flow, Error> {
+        self.released += 1;
+        info!(migration = %self.name, attempts = self.released, reason = %text, "hold released");
+        let shortest = self.timing.hold_max * HOLD_REST_FACTOR;
+        let doubled = shortest.saturating_mul(1 << (self.released - 1).min(16)).min(HOLD_BACKOFF_MAX.max(shortest));
+        let rest = doubled.mul_f64(rand::rng().random_range(1.0..1.5));
+        self.hold_after = Some(Instant::now() + rest);
+        if self.released.is_multiple_of(LOCK_ATTEMPTS_QUIET) {
+            let error = format!("{text}, {} times in a row", self.released);
+            store::set_error(self.session.client(), &self.name, Some(&error)).await?;
+        }
+        self.wait(text, rest).await
     }
 
     async fn advance(&mut self, row: &MigrationRow, to: Phase, why: &str) -> Result<Flow, Error> {
-        let reads = match to {
-            Phase::Ramping | Phase::Soaking | Phase::Contracting | Phase::Contracted => row.reads,
-            Phase::Planned
-            | Phase::Shielded
-            | Phase::Expanded
-            | Phase::DualWriting
-            | Phase::Backfilling
-            | Phase::Verified
-            | Phase::RollingBack
-            | Phase::RolledBack => Percent::ZERO,
-        };
-        let step = Move { name: &row.name, from: row.phase, to, reads };
+        let step = move_to(row, to);
         let transaction = self.session.transaction().await?;
         let epoch = store::advance(&transaction, step, &Actor::coordinator(why)).await?;
         transaction.commit().await?;
+        // What was in the way of a hold is no matter of the next phase.
+        (self.released, self.hold_after) = (0, None);
         info!(migration = %row.name, from = %row.phase, to = %to, epoch = epoch.0, "phase changed");
         Ok(Flow::Again)
     }
@@ -512,4 +581,21 @@ impl<S: Sidecar> Driver<S> {
         store::set_error(self.session.client(), &self.name, Some(&text)).await?;
         Ok(Flow::Wait(backoff(self.failures, ERROR_BACKOFF_MAX)))
     }
+}
+
+/// A change of phase by the coordinator, with the share of reads that goes with it.
+fn move_to(row: &MigrationRow, to: Phase) -> Move<'_> {
+    let reads = match to {
+        Phase::Ramping | Phase::Soaking | Phase::Contracting => row.reads,
+        Phase::Contracted => Percent::ALL,
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::RollingBack
+        | Phase::RolledBack => Percent::ZERO,
+    };
+    Move { name: &row.name, from: row.phase, to, reads }
 }

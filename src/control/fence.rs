@@ -2,6 +2,8 @@
 //!
 //! Reads only. One question each, asked again by the coordinator until the answer is none.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_postgres::GenericClient;
@@ -105,6 +107,26 @@ pub async fn lock_holders(client: &impl GenericClient, table: &str) -> Result<St
     }
     let people: Vec<String> = rows.iter().map(person).collect();
     Ok(format!("waits for a lock on {table}, held by {}", people.join("; ")))
+}
+
+/// Transactions that have had a lock on a table for longer than that: holding new ones would not get the lock from them.
+pub async fn long_lock_holders(
+    client: &impl GenericClient,
+    table: &str,
+    longer_than: Duration,
+) -> Result<Option<String>, Error> {
+    let rows = client
+        .query(
+            "SELECT DISTINCT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, ''), a.xact_start
+               FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+              WHERE l.relation = to_regclass($1) AND l.granted AND a.pid <> pg_backend_pid()
+                AND a.xact_start < clock_timestamp() - $2::bigint * interval '1 millisecond'
+              ORDER BY a.xact_start LIMIT 3",
+            &[&table, &(longer_than.as_millis() as i64)],
+        )
+        .await?;
+    let people: Vec<String> = rows.iter().map(person).collect();
+    Ok((!people.is_empty()).then(|| format!("waits for a lock on {table}, held by {}", people.join("; "))))
 }
 
 fn person(row: &tokio_postgres::Row) -> String {

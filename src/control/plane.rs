@@ -16,6 +16,7 @@ use super::store::{self, Lease};
 use super::{Error, backoff};
 use crate::catalog::{self, Fingerprint};
 use crate::migration::{ActiveMigration, Epoch, Rules};
+use crate::schema::Catalog;
 
 /// How much of a lease this process trusts itself with, in percent: the rest covers clocks that run at different rates
 /// and a statement that is on its way when the lease ends.
@@ -29,6 +30,9 @@ const DDL_POLL: Duration = Duration::from_millis(100);
 
 /// How often an epoch that is not settled yet is looked at.
 const SETTLE_POLL: Duration = Duration::from_millis(20);
+
+/// The same while transactions are held, and everybody waits for it.
+const SETTLE_POLL_HELD: Duration = Duration::from_millis(2);
 
 /// How long one question to the database may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -181,10 +185,14 @@ impl Plane {
     ) {
         let due = tokio::time::Instant::from_std(sent + self.renew_every);
         loop {
-            let unsettled = catching_up || self.live.rules().epoch() > acked;
+            let rules = self.live.rules();
+            let unsettled = catching_up || rules.epoch() > acked;
+            let poll = if rules.is_held() { SETTLE_POLL_HELD } else { SETTLE_POLL };
+            // Not kept over the wait: whoever holds rules counts as applying them.
+            drop(rules);
             tokio::select! {
                 () = tokio::time::sleep_until(due) => return,
-                () = tokio::time::sleep(SETTLE_POLL), if unsettled => {
+                () = tokio::time::sleep(poll), if unsettled => {
                     if catching_up || self.live.oldest_pinned() > acked {
                         return;
                     }
@@ -222,6 +230,7 @@ impl Plane {
         session.batch_execute("LISTEN crossfade").await?;
         self.bootstrapped.send_replace(true);
         let mut known = None::<Known>;
+        let mut catalog = None;
         loop {
             let ddl_seen = self.live.ddl_seen();
             let stale = match &known {
@@ -229,7 +238,7 @@ impl Plane {
                 Some(known) => known.ddl_seen != ddl_seen || answered(self.is_stale(&session, known)).await?,
             };
             if stale {
-                known = Some(answered(self.load(&session, ddl_seen)).await?);
+                known = Some(answered(self.load(&session, ddl_seen, &mut catalog)).await?);
                 *failures = 0;
                 self.health.set(Part::Rules, None);
             }
@@ -264,18 +273,18 @@ impl Plane {
     }
 
     /// Reads migrations and catalog in one snapshot, so that the rules never know a phase without its columns.
-    async fn load(&self, session: &Session, ddl_seen: u64) -> Result<Known, Error> {
+    async fn load(&self, session: &Session, ddl_seen: u64, catalog: &mut Option<Read>) -> Result<Known, Error> {
         let began = Instant::now();
         session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let read = read_rules(session).await;
+        let read = read_rules(session, catalog).await;
         session.batch_execute("ROLLBACK").await?;
         let (rules, version, fingerprint) = read?;
-        let epoch = rules.epoch();
+        let (epoch, held) = (rules.epoch(), rules.is_held());
         let before = self.live.rules().epoch();
         self.live.publish(Arc::new(rules));
         self.loaded.send_replace(Some(began));
         if before != epoch {
-            info!(from = before.0, epoch = epoch.0, "rules changed");
+            info!(from = before.0, epoch = epoch.0, held, "rules changed");
         }
         Ok(Known { version, fingerprint, ddl_seen })
     }
@@ -323,10 +332,18 @@ struct Known {
     ddl_seen: u64,
 }
 
-async fn read_rules(session: &Session) -> Result<(Rules, (Epoch, i64), Fingerprint), Error> {
+/// The catalog as it was read last.
+type Read = (Fingerprint, Arc<Catalog>);
+
+/// Derives the rules; reads the catalog only where it changed since it was read last, since everybody may be waiting.
+async fn read_rules(
+    session: &Session,
+    catalog: &mut Option<Read>,
+) -> Result<(Rules, (Epoch, i64), Fingerprint), Error> {
     let version = store::rules_version(session.client()).await?;
-    let active: Vec<ActiveMigration> = store::load_all(session.client())
-        .await?
+    let rows = store::load_all(session.client()).await?;
+    let held = rows.iter().any(|row| row.holds.now);
+    let active: Vec<ActiveMigration> = rows
         .into_iter()
         .map(|row| ActiveMigration {
             name: row.name,
@@ -337,8 +354,15 @@ async fn read_rules(session: &Session) -> Result<(Rules, (Epoch, i64), Fingerpri
         })
         .collect();
     let fingerprint = catalog::fingerprint(session).await?;
-    let relations = catalog::load(session).await?;
-    Ok((Rules::new(version.0, &active, Arc::new(relations)), version, fingerprint))
+    let relations = match catalog {
+        Some((of, relations)) if *of == fingerprint => relations.clone(),
+        Some(_) | None => {
+            let relations = Arc::new(catalog::load(session).await?);
+            *catalog = Some((fingerprint.clone(), relations.clone()));
+            relations
+        }
+    };
+    Ok((Rules::new(version.0, &active, relations).hold(held), version, fingerprint))
 }
 
 async fn answered<T>(question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -35,6 +35,9 @@ pub struct MigrationStatus {
     pub target: Option<String>,
     /// Whether every live proxy has settled on its latest epoch.
     pub settled: bool,
+    /// Steps around which new transactions were held.
+    #[serde(default)]
+    pub holds: Holds,
     /// What it waits for.
     pub waiting: Option<String>,
     /// What went wrong last, until it goes right.
@@ -53,6 +56,19 @@ pub struct MigrationStatus {
     /// When it last changed.
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
+}
+
+/// Moments in which no proxy started a transaction, around steps that lock everybody out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holds {
+    /// Whether one is on.
+    pub now: bool,
+    /// How many ended, those that came to nothing included.
+    pub ended: i64,
+    /// How long the last one was, in milliseconds.
+    pub last_ms: i64,
+    /// How long the longest one was, in milliseconds.
+    pub longest_ms: i64,
 }
 
 /// How far the copy is.
@@ -139,6 +155,12 @@ async fn of_row(client: &impl GenericClient, row: MigrationRow) -> Result<Migrat
         epoch: row.epoch.0,
         paused: row.paused,
         speed: row.speed,
+        holds: Holds {
+            now: row.holds.now,
+            ended: row.holds.ended,
+            last_ms: row.holds.last_ms,
+            longest_ms: row.holds.longest_ms,
+        },
         target: row.target.map(|target| target.name().to_owned()),
         waiting: row.waiting,
         error: row.error,

@@ -34,6 +34,7 @@ pub struct Rules {
     catalog: Arc<Catalog>,
     tables: HashMap<QualifiedName, TableRules>,
     names: HashSet<Ident>,
+    held: bool,
 }
 
 impl Rules {
@@ -48,7 +49,19 @@ impl Rules {
             }
         }
         let names = tables.keys().map(|table: &QualifiedName| table.name.clone()).collect();
-        Rules { epoch, catalog, tables, names }
+        Rules { epoch, catalog, tables, names, held: false }
+    }
+
+    /// The same rules, held or not: under rules that are held no transaction begins.
+    pub fn hold(mut self, held: bool) -> Rules {
+        self.held = held;
+        self
+    }
+
+    /// Whether no transaction may begin under these rules. They are for the moment in which storage changes: after it
+    /// they may be wrong, so they are never applied to a statement on a table under migration.
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// The epoch these rules belong to.

@@ -10,10 +10,24 @@ use crate::migration::{Route, Rules};
 use crate::session::{Host, Pinned};
 use crate::sql::{self, Context, PlanCache, Rewrite};
 
+/// Whether transactions may begin on this thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// They may: the rules are not held.
+    Off,
+    /// They wait for the next rules, since then.
+    On(Instant),
+    /// They may, since the next rules did not come. The held ones are not applied.
+    Over,
+}
+
 /// What the sessions of one thread share.
 #[derive(Debug)]
 pub(super) struct ThreadHost {
     pinned: Rc<Pinned>,
+    /// No rules, for sessions that no rules are about.
+    unruled: Rc<Pinned>,
+    hold: Hold,
     live: Arc<Live>,
     shard: Arc<Shard>,
     plans: PlanCache,
@@ -23,14 +37,32 @@ pub(super) struct ThreadHost {
 impl ThreadHost {
     pub fn new(live: Arc<Live>, shard: Arc<Shard>, rules: Arc<Rules>, plan_cache_bytes_max: u64) -> ThreadHost {
         let plans = PlanCache::new(plan_cache_bytes_max);
-        ThreadHost { pinned: Rc::new(Pinned::new(rules, 1)), live, shard, plans, plan_cache_bytes_max }
+        let hold = if rules.is_held() { Hold::On(Instant::now()) } else { Hold::Off };
+        let unruled = Rc::new(Pinned::new(Arc::default(), 0));
+        ThreadHost { pinned: Rc::new(Pinned::new(rules, 1)), unruled, hold, live, shard, plans, plan_cache_bytes_max }
     }
 
     /// Puts other rules in force for the transactions that begin from now on.
     pub fn swap(&mut self, rules: Arc<Rules>) {
+        self.hold = match (rules.is_held(), self.hold) {
+            (false, _) => Hold::Off,
+            // The same hold over another catalog, or read anew: its time goes on.
+            (true, hold @ (Hold::On(_) | Hold::Over)) if rules.epoch() == self.pinned.rules.epoch() => hold,
+            (true, Hold::Off | Hold::On(_) | Hold::Over) => Hold::On(Instant::now()),
+        };
         self.pinned = Rc::new(Pinned::new(rules, self.pinned.generation + 1));
         // The catalog may differ though the epoch is the same, and plans depend on it.
         self.plans = PlanCache::new(self.plan_cache_bytes_max);
+    }
+
+    /// Ends a hold that has lasted for too long, or in which the lease ran out: whoever would end it may be gone, or
+    /// cannot be heard.
+    pub fn limit_hold(&mut self, time_max: Duration) {
+        if let Hold::On(since) = self.hold
+            && (since.elapsed() >= time_max || !self.live.is_leased())
+        {
+            self.hold = Hold::Over;
+        }
     }
 
     pub fn shard(&self) -> &Shard {
@@ -42,6 +74,15 @@ impl Host for ThreadHost {
     #[inline]
     fn rules(&self) -> &Rc<Pinned> {
         &self.pinned
+    }
+
+    fn unruled(&self) -> &Rc<Pinned> {
+        &self.unruled
+    }
+
+    #[inline]
+    fn holds(&self) -> bool {
+        matches!(self.hold, Hold::On(_))
     }
 
     fn is_leased(&self) -> bool {

@@ -101,6 +101,9 @@ pub struct ProxyConfig {
     pub message_bytes_max: usize,
     /// Rewritten texts remembered per thread, in bytes.
     pub plan_cache_bytes_max: u64,
+    /// How long the coordinator holds new transactions at most. A thread that has been held for much longer lets its
+    /// sessions go on, without applying rules that may be stale.
+    pub hold_max: Duration,
     /// The shape of sessions that choose none: the first rule that fits decides, else `auto`.
     pub shapes: Vec<ShapeRule>,
     /// TLS towards clients and towards the server.
@@ -122,6 +125,7 @@ impl ProxyConfig {
             shutdown_grace: Duration::from_secs(30),
             message_bytes_max: 256 * 1024 * 1024,
             plan_cache_bytes_max: 32 * 1024 * 1024,
+            hold_max: Duration::from_millis(200),
             shapes: Vec::new(),
             tls: TlsConfig::default(),
         }

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::socket::Socket;
 use super::thread::{Hot, Thread};
 use crate::schema::{Refusal, SqlState};
-use crate::session::{Out, Session};
+use crate::session::{Host as _, Out, Session};
 
 /// How long a peer may take to hear that the session is over.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -163,7 +163,10 @@ impl Relay {
             moved |= written.unwrap_or_else(|_| self.deafen());
         }
         let server_has_all = self.to_server.is_empty() && self.server.drained(cx).unwrap_or_else(|_| self.deafen());
-        if self.client_end == End::Open && server_has_all && self.session.wants_client() {
+        if server_has_all && self.session.is_held() && !hot.host.holds() {
+            moved |= self.resume_client(cx, hot)?;
+        }
+        if self.client_end == End::Open && server_has_all && self.session.wants_client(&hot.host) {
             moved |= self.read_client(cx, hot)?;
         }
         if self.client_end == End::Seen && server_has_all {
@@ -194,6 +197,15 @@ impl Relay {
         hot.out.clear();
         self.session.on_client(&mut hot.host, &hot.scratch[..size], &mut hot.out);
         self.deliver(cx, &hot.out, &[], size, &hot.scratch)?;
+        Ok(true)
+    }
+
+    /// Transactions may begin again: what the client sent meanwhile goes on.
+    #[cold]
+    fn resume_client(&mut self, cx: &mut Context<'_>, hot: &mut Hot) -> Result<bool, Over> {
+        hot.out.clear();
+        self.session.on_rules(&mut hot.host, &mut hot.out);
+        self.deliver(cx, &hot.out, &[], 0, &hot.scratch)?;
         Ok(true)
     }
 

@@ -25,7 +25,7 @@ use crate::control::live::Live;
 use crate::control::traffic::Shard;
 use crate::migration::Bucket;
 use crate::schema::{Refusal, SqlState};
-use crate::session::{Out, Session, SessionConfig};
+use crate::session::{Host as _, Out, Session, SessionConfig};
 use crate::wire;
 
 /// How long a new session waits for a proxy that has just started to know its rules.
@@ -33,6 +33,13 @@ const READY_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How often it looks.
 const READY_POLL: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// How often a thread on which no transaction may begin looks whether that lasts too long.
+const HOLD_POLL: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How long that may last, as a multiple of what the coordinator grants itself, and at least.
+const HOLD_PATIENCE_FACTOR: u32 = 5;
+const HOLD_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What is read at once, in bytes. Larger than what a socket usually has, so that a read is short and no second one
 /// is needed to learn that there is nothing more.
@@ -130,7 +137,11 @@ async fn serve(
 ) {
     let mut number = 0;
     let mut grace_ends = None;
+    let hold_patience = (thread.config.hold_max * HOLD_PATIENCE_FACTOR).max(HOLD_PATIENCE_MIN);
+    let mut hold_poll = tokio::time::interval(HOLD_POLL);
+    hold_poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        let holds = thread.hot.borrow().host.holds();
         let grace = async {
             match grace_ends {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -144,8 +155,9 @@ async fn serve(
             }
             Ok(()) = rules.changed() => {
                 let rules = rules.borrow_and_update().clone();
-                thread.hot.borrow_mut().host.swap(rules);
+                thread.change(|host| host.swap(rules));
             }
+            _ = hold_poll.tick(), if holds => thread.change(|host| host.limit_hold(hold_patience)),
             _ = shutdown.wait_for(|ends| *ends), if grace_ends.is_none() => {
                 grace_ends = Some(Instant::now() + thread.config.shutdown_grace);
                 thread.drain();
@@ -179,8 +191,24 @@ impl Thread {
         });
     }
 
+    /// Changes what the sessions see of the world; wakes them where transactions may begin again.
+    fn change(&self, change: impl FnOnce(&mut ThreadHost)) {
+        let mut hot = self.hot.borrow_mut();
+        let held = hot.host.holds();
+        change(&mut hot.host);
+        let released = held && !hot.host.holds();
+        drop(hot);
+        if released {
+            self.wake_all();
+        }
+    }
+
     fn drain(&self) {
         self.draining.set(true);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for waker in self.relaying.borrow().values() {
             waker.wake_by_ref();
         }

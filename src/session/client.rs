@@ -51,6 +51,13 @@ impl Session {
         }
     }
 
+    /// Goes on with what waited for a transaction that may begin now.
+    pub fn on_rules<H: Host>(&mut self, host: &mut H, out: &mut Out) {
+        if self.held {
+            self.resume_client(host, out);
+        }
+    }
+
     /// Goes on with what was kept of the client's input.
     pub(super) fn resume_client<H: Host>(&mut self, host: &mut H, out: &mut Out) {
         let mut kept = std::mem::take(&mut self.client.kept);
@@ -65,6 +72,7 @@ impl Session {
     /// Takes whole messages, and the beginning of one that passes as it comes; answers with how much it took.
     fn take_client<H: Host>(&mut self, host: &mut H, input: &[u8], out: &mut Out) -> usize {
         let mut at = 0;
+        self.held = false;
         while at < input.len() {
             match self.mode {
                 Mode::Reading if self.hold.is_some() => break,
@@ -90,6 +98,10 @@ impl Session {
                     break;
                 }
             };
+            if self.waits_for_rules(host, header.kind) {
+                self.held = true;
+                break;
+            }
             let end = input.len().min(at + header.size);
             let message = Message { input, range: at..end, kind: header.kind, whole: end == at + header.size };
             match self.client_message(host, &message, header, out) {
@@ -103,6 +115,22 @@ impl Session {
             at = end;
         }
         at
+    }
+
+    /// Whether a message stays until there are other rules: while the present ones are held no transaction begins.
+    ///
+    /// Behind a message that ends in ReadyForQuery it is not known yet whether the transaction ended, so what comes next
+    /// waits for the answer. What may belong to a COPY under way passes: the server answers nothing without it.
+    #[inline]
+    fn waits_for_rules<H: Host>(&self, host: &H, kind: u8) -> bool {
+        if !host.holds() || !self.config.under_rules || self.queue.is_starting() {
+            return false;
+        }
+        if self.pin.is_none() {
+            return kind != b'X';
+        }
+        let begins = matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F');
+        begins && !self.batch_open && !self.skipping && !self.answer_given && !self.queue.is_empty()
     }
 
     fn client_message<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {

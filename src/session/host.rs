@@ -36,6 +36,12 @@ pub trait Host {
     /// The rules for a transaction that begins now.
     fn rules(&self) -> &Rc<Pinned>;
 
+    /// No rules, for the transactions of sessions that no rules are about.
+    fn unruled(&self) -> &Rc<Pinned>;
+
+    /// Whether no transaction may begin until there are other rules.
+    fn holds(&self) -> bool;
+
     /// Whether this process's lease is good. Asked only for statements that mention a migrating table.
     fn is_leased(&self) -> bool;
 

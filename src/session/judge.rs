@@ -47,9 +47,9 @@ impl Session {
         if mention == Mention::OnlyInString || touch_no_table(statements) {
             return Judgement::Untouched;
         }
-        if !host.is_leased() {
+        if !host.is_leased() || pinned.rules.is_held() {
             host.refused_unleased();
-            return Judgement::refused(unleased());
+            return Judgement::refused(if pinned.rules.is_held() { still_held() } else { unleased() });
         }
         let Ok(text) = std::str::from_utf8(text) else { return Judgement::refused(unreadable()) };
         if !self.view.valid {
@@ -314,6 +314,13 @@ fn unleased() -> Refusal {
     Refusal::new(SqlState::CANNOT_CONNECT_NOW, "cannot run a statement on a table under migration now")
         .detail("This proxy's lease has run out, so its rules may be stale. Other statements are not affected.")
         .hint("Try again shortly. If it lasts, see whether the proxy reaches the database's schema crossfade.")
+}
+
+/// The transaction began under rules that were held for too long.
+fn still_held() -> Refusal {
+    Refusal::new(SqlState::CANNOT_CONNECT_NOW, "cannot run a statement on a table under migration now")
+        .detail("The table's storage was about to change, and this proxy has not heard yet whether it did.")
+        .hint("Try again shortly, in a new transaction. If it lasts, see whether the proxy reaches the database.")
 }
 
 fn no_shape(value: &str) -> Refusal {

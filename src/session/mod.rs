@@ -66,6 +66,8 @@ pub struct Session {
     portal: Traits,
     portals: HashMap<Box<[u8]>, Traits>,
     hold: Option<Hold>,
+    /// What is kept of the client's input waits until transactions may begin again.
+    held: bool,
     /// The held Query was answered by the failure of what we asked before it.
     answer_given: bool,
     /// The name that the server, asked, did not know.
@@ -212,6 +214,7 @@ impl Session {
             portal: Traits::UNKNOWN,
             portals: HashMap::new(),
             hold: None,
+            held: false,
             answer_given: false,
             absent: None,
             ddl: false,
@@ -220,21 +223,32 @@ impl Session {
     }
 
     /// Whether the client's socket is to be read. While not, its bytes wait where they are.
-    pub fn wants_client(&self) -> bool {
+    #[inline]
+    pub fn wants_client<H: Host>(&self, host: &H) -> bool {
         match self.mode {
             Mode::Blind => true,
             Mode::Closed => false,
-            Mode::Reading => self.hold.is_none() && (self.client.kept.is_empty() || !self.queue.is_starting()),
+            Mode::Reading => {
+                let starting = self.queue.is_starting();
+                let held = self.held || (host.holds() && self.config.under_rules && self.pin.is_none() && !starting);
+                self.hold.is_none() && !held && (self.client.kept.is_empty() || !starting)
+            }
         }
     }
 
-    /// Whether no transaction is open, nothing is owed to the client, and no message is cut in two.
+    /// Whether something that the client sent waits until transactions may begin again.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether no transaction is open, nothing is owed to the client, and no message is cut in two. What waits for a
+    /// transaction that may not begin counts as not sent yet.
     pub fn is_idle(&self) -> bool {
         self.pin.is_none()
             && self.queue.is_empty()
             && self.mode != Mode::Blind
             && self.at_boundary()
-            && self.client.kept.is_empty()
+            && (self.client.kept.is_empty() || self.held)
             && self.client.body_left == 0
     }
 
@@ -268,7 +282,11 @@ impl Session {
     #[inline]
     fn begin<H: Host>(&mut self, host: &H) {
         if self.pin.is_none() {
-            self.pin_now(host.rules());
+            match self.config.under_rules {
+                true => self.pin_now(host.rules()),
+                // A transaction elsewhere is nothing that an epoch would have to wait for.
+                false => self.pin = Some(Rc::clone(host.unruled())),
+            }
         }
     }
 

@@ -17,6 +17,8 @@ use crate::sql::{Context, Edits, Rewrite};
 /// A world in which `users` is under migration, or nothing is; a rewrite puts `handle` for `username`.
 struct World {
     pinned: Rc<Pinned>,
+    unruled: Rc<Pinned>,
+    holds: bool,
     leased: bool,
     now: Instant,
     ddl: usize,
@@ -24,7 +26,14 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World { pinned: Rc::new(Pinned::new(Arc::default(), 1)), leased: true, now: Instant::now(), ddl: 0 }
+        World {
+            pinned: Rc::new(Pinned::new(Arc::default(), 1)),
+            unruled: Rc::new(Pinned::new(Arc::default(), 0)),
+            holds: false,
+            leased: true,
+            now: Instant::now(),
+            ddl: 0,
+        }
     }
 
     fn migrate(&mut self) {
@@ -36,6 +45,12 @@ impl World {
 impl Host for World {
     fn rules(&self) -> &Rc<Pinned> {
         &self.pinned
+    }
+    fn unruled(&self) -> &Rc<Pinned> {
+        &self.unruled
+    }
+    fn holds(&self) -> bool {
+        self.holds
     }
     fn is_leased(&self) -> bool {
         self.leased
@@ -340,6 +355,154 @@ fn rules_are_held_from_the_first_message_to_the_last_answer() {
     run(&mut session, &mut world, "S C SELECT 1;S Z I");
     assert!(rules.upgrade().is_none() && session.is_idle());
     assert_eq!(run(&mut session, &mut world, "C Q SELECT username FROM users"), format!("{ASKED} >S"));
+}
+
+/// A conversation in which transactions are held from `hold` on and begin again, under other rules, at `release`.
+#[track_caller]
+fn check_held(conversation: &[(&str, &str)]) -> (Session, World) {
+    let (mut session, mut world) = (session(), World::new());
+    world.migrate();
+    for (line, expected) in conversation {
+        let said = match *line {
+            "hold" => {
+                world.holds = true;
+                String::new()
+            }
+            "release" => {
+                world.holds = false;
+                world.migrate();
+                let mut out = Out::new();
+                session.on_rules(&mut world, &mut out);
+                let mut shown = Vec::new();
+                show('>', out.to_server.parts(&[]).0, &mut shown);
+                show('<', out.to_client.parts(&[]).0, &mut shown);
+                shown.join(" ")
+            }
+            "reads" => session.wants_client(&world).to_string(),
+            line => run(&mut session, &mut world, &line.replace("S names", &names(""))),
+        };
+        assert_eq!(said, *expected, "{line}");
+    }
+    (session, world)
+}
+
+#[test]
+fn a_session_without_a_transaction_is_not_read_while_rules_are_held() {
+    let (session, _) = check_held(&[
+        ("reads", "true"),
+        ("hold", ""),
+        ("reads", "false"),
+        ("S S TimeZone UTC", "<S"),
+        ("release", ""),
+        ("reads", "true"),
+        ("C Q SELECT 1", ">Q SELECT 1"),
+        ("S C SELECT 1;S Z I", "<C SELECT 1 <Z I"),
+    ]);
+    assert!(session.is_idle());
+}
+
+#[test]
+fn a_transaction_that_is_open_goes_on_to_its_end_and_no_further() {
+    let (session, _) = check_held(&[
+        ("C Q BEGIN", ">Q BEGIN"),
+        ("hold", ""),
+        ("reads", "true"),
+        ("S C BEGIN;S Z T", "<C BEGIN <Z T"),
+        ("reads", "true"),
+        ("C Q SELECT 1;C Q COMMIT;C Q SELECT 2;C Q SELECT 3", ">Q SELECT 1"),
+        ("reads", "false"),
+        ("S T;S C SELECT 1;S Z T", ">Q COMMIT <T <C SELECT 1 <Z T"),
+        ("S C COMMIT;S Z I", "<C COMMIT <Z I"),
+        ("reads", "false"),
+        ("release", ">Q SELECT 2 >Q SELECT 3"),
+        ("reads", "true"),
+        ("S C SELECT 1;S Z I;S C SELECT 1;S Z I", "<C SELECT 1 <Z I <C SELECT 1 <Z I"),
+    ]);
+    assert!(session.is_idle());
+    assert_eq!(session.client.kept.capacity(), 0);
+}
+
+#[test]
+fn a_pipeline_stops_behind_the_batch_that_was_begun() {
+    check_held(&[
+        ("C P - SELECT 1;C B -", ">P SELECT 1 >B"),
+        ("hold", ""),
+        ("C E -;C S;C P - SELECT username FROM users;C B -;C E -;C S", ">E >S"),
+        ("reads", "false"),
+        ("S 1;S 2;S C SELECT 1;S Z I", "<1 <2 <C SELECT 1 <Z I"),
+        ("release", &format!("{ASKED} >C >H")),
+        ("S names;S 3", ">P SELECT handle FROM users >B >E >S"),
+        ("S 1;S 2;S C SELECT 0;S Z I", "<1 <2 <C SELECT 0 <Z I"),
+    ]);
+    // Released before the answer: what was sent while it was owed runs at once, in its order.
+    check_held(&[
+        ("C Q SELECT 1", ">Q SELECT 1"),
+        ("hold", ""),
+        ("C Q SELECT 2;C Q SELECT 3", ""),
+        ("release", ">Q SELECT 2 >Q SELECT 3"),
+    ]);
+}
+
+#[test]
+fn what_waits_for_names_when_rules_are_held_runs_under_the_next_ones() {
+    let (session, world) = check_held(&[
+        ("C Q SELECT username FROM users;C Q SELECT 1", &format!("{ASKED} >S")),
+        ("hold", ""),
+        ("S names;S Z I", ""),
+        ("reads", "false"),
+        ("release", ">Q SELECT handle FROM users >Q SELECT 1"),
+    ]);
+    assert_eq!(session.pin.as_ref().map(|pin| pin.generation), Some(world.pinned.generation));
+}
+
+#[test]
+fn a_copy_under_way_is_not_held() {
+    check_held(&[
+        ("C Q COPY t FROM STDIN", ">Q COPY t FROM STDIN"),
+        ("hold", ""),
+        ("C d x;C d y;C c;C Q SELECT 1", ">d >d >c"),
+        ("S G;S C COPY 2;S Z I", "<G <C COPY 2 <Z I"),
+        ("release", ">Q SELECT 1"),
+    ]);
+    check_held(&[
+        ("C P - COPY t FROM STDIN;C B -;C E -;C S", ">P COPY t FROM STDIN >B >E >S"),
+        ("hold", ""),
+        ("S 1;S 2;S G", "<1 <2 <G"),
+        ("C d x;C c;C S", ">d >c >S"),
+        ("S C COPY 1;S Z I", "<C COPY 1 <Z I"),
+        ("reads", "false"),
+    ]);
+}
+
+#[test]
+fn rules_that_stay_held_are_never_applied() {
+    let (mut session, mut open, mut world) = (session(), session(), World::new());
+    world.migrate();
+    assert_eq!(run(&mut open, &mut world, "C Q BEGIN"), ">Q BEGIN");
+    assert_eq!(run(&mut open, &mut world, "S C BEGIN;S Z T"), "<C BEGIN <Z T");
+    // The hold lasted too long, so sessions may go on; but what the rules are now is not known.
+    world.pinned = Rc::new(Pinned::new(Arc::new(rules().hold(true)), 9));
+    assert_eq!(run(&mut session, &mut world, "C Q SELECT username FROM users"), "<E 57P03 <Z I");
+    assert_eq!(run(&mut session, &mut world, "C Q SELECT 1"), ">Q SELECT 1");
+    assert_eq!(run(&mut session, &mut world, "S C SELECT 1;S Z I"), "<C SELECT 1 <Z I");
+    // A transaction under older rules holds the fence, and goes on as it began.
+    assert_eq!(run(&mut open, &mut world, "C P - SELECT username FROM users;C S"), format!("{ASKED} >C >H"));
+    world.migrate();
+    assert_eq!(run(&mut session, &mut world, "C Q SELECT username FROM users"), format!("{ASKED} >S"));
+}
+
+#[test]
+fn sessions_that_no_rules_are_about_are_not_held_and_hold_nothing() {
+    let (mut session, mut world) = (session(), World::new());
+    session.config.under_rules = false;
+    world.migrate();
+    let rules = Rc::downgrade(&world.pinned);
+    run(&mut session, &mut world, "C Q BEGIN");
+    world.migrate();
+    assert!(rules.upgrade().is_none());
+    world.holds = true;
+    assert!(session.wants_client(&world));
+    assert_eq!(run(&mut session, &mut world, "C Q SELECT username FROM users"), ">Q SELECT username FROM users");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The migrations themselves, and the epochs.
 
 use time::OffsetDateTime;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row};
 
 use super::audit::{Actor, note};
+use super::holds::{END_OF_HOLD, Holds};
 use crate::control::Error;
 use crate::migration::{Blocker, Epoch, Migration, Percent, Phase};
 use crate::schema::QualifiedName;
@@ -50,6 +52,8 @@ pub struct MigrationRow {
     pub reads: Percent,
     /// The epoch of its latest change.
     pub epoch: Epoch,
+    /// Whether that epoch is held, and what holds there were.
+    pub holds: Holds,
     /// Whether the sidecar rests.
     pub paused: bool,
     /// The pace of the copy, 1 to 100 percent of what the throttle allows.
@@ -77,6 +81,13 @@ pub struct Draft<'a> {
     pub migration: &'a Migration,
 }
 
+impl MigrationRow {
+    /// An epoch in which nothing of the migration changes.
+    pub(super) fn stays(&self) -> Move<'_> {
+        Move { name: &self.name, from: self.phase, to: self.phase, reads: self.reads }
+    }
+}
+
 /// A change of phase or of the reads flag.
 #[derive(Debug, Clone, Copy)]
 pub struct Move<'a> {
@@ -100,7 +111,7 @@ pub enum Setting {
 }
 
 const COLUMNS: &str = "name, spec, lens, phase, reads, epoch, paused, speed, target, strict_since, waiting, error, \
-    created_at, updated_at";
+    held_since IS NOT NULL AS held, holds, hold_last_ms, hold_longest_ms, created_at, updated_at";
 
 fn read(row: &Row) -> Result<MigrationRow, Error> {
     let name: String = row.get("name");
@@ -111,6 +122,12 @@ fn read(row: &Row) -> Result<MigrationRow, Error> {
         phase: row.get::<_, &str>("phase").parse().map_err(|error| wrong("phase", error))?,
         reads: percent(row.get("reads")).ok_or_else(|| wrong("reads", "not a percentage".to_owned()))?,
         epoch: Epoch(row.get::<_, i64>("epoch") as u64),
+        holds: Holds {
+            now: row.get("held"),
+            ended: row.get("holds"),
+            last_ms: row.get("hold_last_ms"),
+            longest_ms: row.get("hold_longest_ms"),
+        },
         paused: row.get("paused"),
         speed: row.get::<_, i16>("speed").clamp(1, 100) as u8,
         target: target.map(Target::parse).transpose()?,
@@ -232,10 +249,13 @@ pub async fn rival(client: &impl GenericClient, name: &str, table: &QualifiedNam
 /// believes. Makes the epoch, the audit line and the announcement.
 pub async fn advance(client: &impl GenericClient, step: Move<'_>, actor: &Actor) -> Result<Epoch, Error> {
     let row = client
-        .query_opt("SELECT phase, reads FROM crossfade.migrations WHERE name = $1 FOR NO KEY UPDATE", &[&step.name])
+        .query_opt(
+            "SELECT phase, reads, held_since IS NOT NULL FROM crossfade.migrations WHERE name = $1 FOR NO KEY UPDATE",
+            &[&step.name],
+        )
         .await?
         .ok_or_else(|| Error::NotFound(step.name.to_owned()))?;
-    let (phase, reads): (String, i16) = (row.get(0), row.get(1));
+    let (phase, reads, held): (String, i16, bool) = (row.get(0), row.get(1), row.get(2));
     if phase != step.from.name() {
         return Err(Error::conflict(
             format!("migration \"{}\" is in phase {phase}, no longer in {}", step.name, step.from),
@@ -246,30 +266,41 @@ pub async fn advance(client: &impl GenericClient, step: Move<'_>, actor: &Actor)
     // Epochs are numbered in the order in which they commit: whoever sees one has seen all before it.
     client.batch_execute("LOCK TABLE crossfade.epochs IN SHARE ROW EXCLUSIVE MODE").await?;
     let why = if actor.why.is_empty() { actor.who.as_str() } else { actor.why.as_str() };
+    let epoch = new_epoch(client, step, why, false).await?;
     let new_reads = i16::from(step.reads.value());
-    let epoch: i64 = client
-        .query_one(
-            "INSERT INTO crossfade.epochs (epoch, migration, from_phase, to_phase, reads, why)
-             SELECT coalesce(max(epoch), 0) + 1, $1, $2, $3, $4, $5 FROM crossfade.epochs RETURNING epoch",
-            &[&step.name, &step.from.name(), &step.to.name(), &new_reads, &why],
-        )
-        .await?
-        .get(0);
-    client
-        .execute(
-            "UPDATE crossfade.migrations SET phase = $2, reads = $3, epoch = $4, waiting = NULL, error = NULL,
-                    target = CASE WHEN target = $2 OR $2 IN ('contracted', 'rolled_back') THEN NULL ELSE target END,
-                    updated_at = clock_timestamp() WHERE name = $1",
-            &[&step.name, &step.to.name(), &new_reads, &epoch],
-        )
-        .await?;
+    let sql = format!(
+        "UPDATE crossfade.migrations SET phase = $2, reads = $3, epoch = $4, waiting = NULL, error = NULL, {END_OF_HOLD},
+                target = CASE WHEN target = $2 OR $2 IN ('contracted', 'rolled_back') THEN NULL ELSE target END,
+                updated_at = clock_timestamp() WHERE name = $1 RETURNING hold_last_ms"
+    );
+    let values: [&(dyn ToSql + Sync); 4] = [&step.name, &step.to.name(), &new_reads, &(epoch.0 as i64)];
+    let held_ms: Option<i64> = Some(client.query_one(&sql, &values).await?.get(0)).filter(|_| held);
     let what = if step.from == step.to { "reads" } else { "phase" };
     let detail = serde_json::json!({
-        "epoch": epoch, "from": step.from.name(), "to": step.to.name(), "reads_from": reads, "reads": new_reads,
+        "epoch": epoch.0, "from": step.from.name(), "to": step.to.name(), "reads_from": reads, "reads": new_reads,
+        "held_ms": held_ms,
     });
     note(client, actor, Some(step.name), what, detail).await?;
     announce(client).await?;
-    Ok(Epoch(epoch as u64))
+    Ok(epoch)
+}
+
+/// Makes the next epoch, in the caller's transaction, which has locked out everybody else who makes one.
+pub(super) async fn new_epoch(
+    client: &impl GenericClient,
+    step: Move<'_>,
+    why: &str,
+    held: bool,
+) -> Result<Epoch, Error> {
+    let reads = i16::from(step.reads.value());
+    let row = client
+        .query_one(
+            "INSERT INTO crossfade.epochs (epoch, migration, from_phase, to_phase, reads, why, held)
+             SELECT coalesce(max(epoch), 0) + 1, $1, $2, $3, $4, $5, $6 FROM crossfade.epochs RETURNING epoch",
+            &[&step.name, &step.from.name(), &step.to.name(), &reads, &why, &held],
+        )
+        .await?;
+    Ok(Epoch(row.get::<_, i64>(0) as u64))
 }
 
 /// Changes a setting, in the caller's transaction.
@@ -378,7 +409,8 @@ pub async fn set_strict(client: &impl GenericClient, name: &str, since: Option<i
     Ok(())
 }
 
-async fn announce(client: &impl GenericClient) -> Result<(), Error> {
+/// Tells every process that something changed.
+pub(super) async fn announce(client: &impl GenericClient) -> Result<(), Error> {
     client.execute("SELECT pg_notify($1, '')", &[&super::CHANNEL]).await?;
     Ok(())
 }

@@ -4,11 +4,13 @@
 //! believed, write the new state, the epoch and the audit line, notify. Knows no gates and starts nothing by itself.
 
 mod audit;
+mod holds;
 mod leases;
 mod migrations;
 mod progress;
 
 pub use audit::{Actor, AuditEntry, audit_log, note};
+pub use holds::{Begun, Holds, hold, is_still_held, release};
 pub use leases::{Behind, Lease, Proxy, Renewed, behind, neighbours, proxies, remove_proxy, renew, sweep_proxies};
 pub use migrations::{
     Draft, MigrationRow, Move, Setting, Target, advance, clear_target, current_epoch, insert, load, load_all, lock,
@@ -31,7 +33,7 @@ pub const CHANNEL: &str = "crossfade";
 const BOOTSTRAP_LOCK: i64 = 0x6372_6f73_7366_6164;
 
 /// The steps that lead from an empty database to the schema of this version; the n-th makes version n.
-const VERSIONS: &[&str] = &[include_str!("schema_1.sql")];
+const VERSIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The oldest server that is supported.
 const SERVER_VERSION_MIN: i32 = 130_000;
