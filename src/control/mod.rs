@@ -7,6 +7,7 @@ pub mod driver;
 mod error;
 pub mod facts;
 pub mod fence;
+pub mod hosts;
 pub mod live;
 pub mod plane;
 pub mod sidecar;
