@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-drivers bench postgres build
+.PHONY: help demo test test-drivers bench postgres pgbouncer build
 
 CARGO ?= cargo
 # Passed on to `crossfade demo`: make demo DEMO="--rows 50000 --json"
@@ -15,13 +15,16 @@ help: ## List the targets
 postgres: ## Install PostgreSQL's server binaries if there are none (Debian, as root or with sudo)
 	@scripts/install-postgres
 
+pgbouncer: ## Install PgBouncer if there is none (Debian, as root or with sudo)
+	@scripts/install-pgbouncer
+
 build: ## Build the release binary
 	$(CARGO) build --release --locked
 
 demo: postgres build ## Rename a column of 200,000 rows under a running application, and prove that nothing was lost
 	target/release/crossfade demo $(DEMO)
 
-test: postgres ## Format, lints, documentation, all tests
+test: postgres pgbouncer ## Format, lints, documentation, all tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps

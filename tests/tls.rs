@@ -652,7 +652,7 @@ fn the_server_has_tls_in_every_mode() {
 fn the_servers_certificate_is_checked() {
     let upstream = |host: &str, tls| {
         let mut config = config(tls);
-        config.upstream = Upstream::Tcp { host: host.to_owned(), port: server().port() };
+        config.upstream = Upstream::Tcp { host: host.to_owned(), port: server().port() }.into();
         Running::start_with(config, None)
     };
     upstream("localhost", towards_server(SslMode::VerifyFull)).prints("user=postgres", SERVER_HAS_TLS, "t");
@@ -711,7 +711,7 @@ fn a_server_that_signed_itself_is_its_own_root() {
     let mut tls = towards_server(SslMode::VerifyFull);
     tls.server.root_certificate = Some(scratch.path().join("own.crt"));
     let mut config = config(tls);
-    config.upstream = Upstream::Tcp { host: "localhost".to_owned(), port };
+    config.upstream = Upstream::Tcp { host: "localhost".to_owned(), port }.into();
     Running::start_with(config, None).fails("user=postgres", &["stand-in"]);
     served.join().unwrap();
 }
@@ -733,7 +733,7 @@ fn a_server_without_tls_is_told_of() {
     let plain = Postgres::start_with(&binaries, &[], None).unwrap();
     let through = |mode| {
         let mut config = config(towards_server(mode));
-        config.upstream = Upstream::Tcp { host: "127.0.0.1".to_owned(), port: plain.port() };
+        config.upstream = Upstream::Tcp { host: "127.0.0.1".to_owned(), port: plain.port() }.into();
         Running::start_with(config, None)
     };
     through(SslMode::Prefer).prints("user=postgres", "SELECT 1", "1");
@@ -745,7 +745,7 @@ fn a_server_without_tls_is_told_of() {
     // A Unix socket has no TLS, whatever is set.
     let mut config = config(towards_server(SslMode::Require));
     config.upstream =
-        Upstream::Unix { path: server().socket_directory().join(format!(".s.PGSQL.{}", server().port())) };
+        Upstream::Unix { path: server().socket_directory().join(format!(".s.PGSQL.{}", server().port())) }.into();
     Running::start_with(config, None).prints("user=postgres", "SELECT 1", "1");
 }
 
@@ -796,7 +796,9 @@ fn clients_bind_their_logins_to_the_proxys_certificate() {
 async fn our_own_connections_have_tls_too() {
     let connect = |host: &'static str| async move {
         let tls = towards_server(SslMode::VerifyFull).server;
-        let connector = control::tls::Connector::new(tls.client_config(host).unwrap().unwrap());
+        let connector = control::tls::Connector::new(
+            tls.client_config(&[Upstream::Tcp { host: host.to_owned(), port: 0 }]).unwrap().unwrap(),
+        );
         let words = format!("host={host} port={} user=scrammed password='{PASSWORD}'", server().port());
         let words = format!("{words} dbname=postgres sslmode=require");
         let (client, connection) = tokio_postgres::connect(&words, connector).await?;

@@ -77,8 +77,16 @@ macro_rules! options {
 options! {
     /// The address and port where clients of the database connect.
     listen: SocketAddr = local(6432), "CROSSFADE_LISTEN", any;
-    /// The database, and the role that owns the tables: postgres://owner@host:5432/database. Required.
+    /// The folder of a Unix socket where clients connect too, .s.PGSQL. and the port of `listen`; empty for none.
+    unix_socket_directory: String = String::new(), "CROSSFADE_UNIX_SOCKET_DIRECTORY", any;
+    /// Who may connect to it, as the octal mode of a file.
+    unix_socket_permissions: String = "0777".to_owned(), "CROSSFADE_UNIX_SOCKET_PERMISSIONS", permissions;
+    /// The database, and the role that owns the tables: postgres://owner@host:5432/database. Several hosts may be named,
+    /// with target_session_attrs. Required.
     upstream: Secret = Secret::default(), "CROSSFADE_UPSTREAM", upstream;
+    /// A pooler before the database, through which sessions go: host:port, or the folder of a Unix socket and its port;
+    /// empty for none. It must pool by session.
+    pooler: String = String::new(), "CROSSFADE_POOLER", pooler;
     /// Threads that relay sessions; 0 for one per core.
     threads: u64 = 0, "CROSSFADE_THREADS", between(0, 1_024);
     /// Client connections at most; one more is refused with SQLSTATE 53300.
@@ -87,6 +95,32 @@ options! {
     startup_timeout_ms: u64 = 60_000, "CROSSFADE_STARTUP_TIMEOUT_MS", between(100, 3_600_000);
     /// How long connecting to the server may take, in milliseconds.
     connect_timeout_ms: u64 = 10_000, "CROSSFADE_CONNECT_TIMEOUT_MS", between(100, 600_000);
+    /// How long a client may leave its transaction idle, in milliseconds; 0 for ever. Then the session ends with 25P03.
+    idle_transaction_timeout_ms: u64 = 0, "CROSSFADE_IDLE_TRANSACTION_TIMEOUT_MS", between(0, 86_400_000);
+    /// How long a client may stay idle outside of a transaction, in milliseconds; 0 for ever. Then the session ends with
+    /// 57P05.
+    idle_session_timeout_ms: u64 = 0, "CROSSFADE_IDLE_SESSION_TIMEOUT_MS", between(0, 604_800_000);
+    /// How long a client's TCP connection may be silent until it is asked whether it is there, in milliseconds.
+    client_keepalive_idle_ms: u64 = 60_000, "CROSSFADE_CLIENT_KEEPALIVE_IDLE_MS", between(1_000, 86_400_000);
+    /// How long until it is asked again, in milliseconds; 0 for the system's time.
+    client_keepalive_interval_ms: u64 = 0, "CROSSFADE_CLIENT_KEEPALIVE_INTERVAL_MS", between(0, 86_400_000);
+    /// How often it is asked in vain until it counts as gone; 0 for the system's number.
+    client_keepalive_count: u64 = 0, "CROSSFADE_CLIENT_KEEPALIVE_COUNT", between(0, 100);
+    /// How long bytes for a client may stay unacknowledged, in milliseconds; 0 for the system's time.
+    client_unacknowledged_ms_max: u64 = 0, "CROSSFADE_CLIENT_UNACKNOWLEDGED_MS_MAX", between(0, 86_400_000);
+    /// The same for the server's connections: silence until it is asked, in milliseconds.
+    server_keepalive_idle_ms: u64 = 60_000, "CROSSFADE_SERVER_KEEPALIVE_IDLE_MS", between(1_000, 86_400_000);
+    /// How long until it is asked again, in milliseconds; 0 for the system's time.
+    server_keepalive_interval_ms: u64 = 0, "CROSSFADE_SERVER_KEEPALIVE_INTERVAL_MS", between(0, 86_400_000);
+    /// How often it is asked in vain until it counts as gone; 0 for the system's number.
+    server_keepalive_count: u64 = 0, "CROSSFADE_SERVER_KEEPALIVE_COUNT", between(0, 100);
+    /// How long bytes for the server may stay unacknowledged, in milliseconds; 0 for the system's time.
+    server_unacknowledged_ms_max: u64 = 0, "CROSSFADE_SERVER_UNACKNOWLEDGED_MS_MAX", between(0, 86_400_000);
+    /// A Unix socket by which the next process takes over the listening sockets of this one; empty for none.
+    handover: String = String::new(), "CROSSFADE_HANDOVER", any;
+    /// How long sessions may go on once the next process has taken over, until they end as after SIGTERM, in
+    /// milliseconds.
+    handover_grace_ms: u64 = 300_000, "CROSSFADE_HANDOVER_GRACE_MS", between(0, 604_800_000);
     /// How long transactions may go on after SIGTERM until they are cut, in milliseconds.
     shutdown_grace_ms: u64 = 30_000, "CROSSFADE_SHUTDOWN_GRACE_MS", between(0, 86_400_000);
     /// The longest message that may have to be held whole to be read, in bytes.
@@ -424,13 +458,70 @@ fn tls_clients(text: &String) -> Result<(), String> {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "a check takes the option's own type")]
+fn permissions(text: &String) -> Result<(), String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(()),
+        Ok(_) | Err(_) => Err(format!("expected an octal mode from \"0\" to \"0777\", found {text:?}")),
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "a check takes the option's own type")]
+fn pooler(text: &String) -> Result<(), String> {
+    match (text.is_empty(), pooler_address(text)) {
+        (true, _) | (false, Some(_)) => Ok(()),
+        (false, None) => Err(format!("expected host:port, or /folder:port, found {text:?}")),
+    }
+}
+
+fn pooler_address(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), port.parse().ok()?)).filter(|_| !host.is_empty())
+}
+
 fn log_filter(filter: &String) -> Result<(), String> {
     filter.parse::<tracing_subscriber::filter::Targets>().map(|_| ()).map_err(|error| {
         format!("{filter:?} is no log filter ({error}); expected a level such as info, or info,crossfade::proxy=debug")
     })
 }
 
+/// Options that a running process takes over when it reads its file again.
+pub const RELOADED: &[&str] = &["connections_max", "idle_transaction_timeout_ms", "idle_session_timeout_ms", "log"];
+
 impl Config {
+    /// The options in which another configuration differs and that a running process does not take over.
+    pub fn needs_restart(&self, other: &Config) -> Vec<&'static str> {
+        let pairs = self.entries().into_iter().zip(other.entries());
+        let mut differ: Vec<&str> = pairs.filter(|(ours, theirs)| ours != theirs).map(|((name, _), _)| name).collect();
+        differ.retain(|name| !RELOADED.contains(name));
+        differ
+    }
+
+    /// Takes over of another configuration what a running process takes over.
+    pub fn take_reloaded(&mut self, other: &Config) {
+        self.connections_max = other.connections_max;
+        self.idle_transaction_timeout_ms = other.idle_transaction_timeout_ms;
+        self.idle_session_timeout_ms = other.idle_session_timeout_ms;
+        self.log.clone_from(&other.log);
+    }
+
+    /// Where clients on this machine find the proxy, as libpq looks for it.
+    pub fn unix_socket(&self) -> Option<PathBuf> {
+        let folder = Some(&self.unix_socket_directory).filter(|folder| !folder.is_empty())?;
+        Some(PathBuf::from(folder).join(format!(".s.PGSQL.{}", self.listen.port())))
+    }
+
+    /// Who may connect there, as a file's mode.
+    pub fn unix_socket_mode(&self) -> u32 {
+        u32::from_str_radix(&self.unix_socket_permissions, 8).unwrap_or(0o700)
+    }
+
+    /// The pooler's host and port, where there is one.
+    pub fn pooler(&self) -> Option<(String, u16)> {
+        pooler_address(&self.pooler)
+    }
+
     /// What the options say of TLS. Its words were checked when they were read.
     pub fn tls(&self) -> TlsConfig {
         let file = |name: &String| (!name.is_empty()).then(|| PathBuf::from(name));

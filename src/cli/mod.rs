@@ -46,7 +46,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(Exit::Failed as u8);
         }
     };
-    ExitCode::from(runtime.block_on(dispatch(cli.command)))
+    let code = runtime.block_on(dispatch(cli.command));
+    // Whoever is cut is not waited for: a proxy thread may still be in its grace.
+    runtime.shutdown_background();
+    ExitCode::from(code)
 }
 
 async fn dispatch(command: Command) -> u8 {

@@ -8,6 +8,7 @@ mod error;
 pub mod facts;
 pub mod fence;
 mod hold;
+pub mod hosts;
 pub mod live;
 pub mod plane;
 pub mod sidecar;

@@ -89,10 +89,38 @@ impl Postgres {
         if let Some(hba) = hba {
             fs::write(data.join("pg_hba.conf"), hba)?;
         }
+        Postgres::run(scratch, binaries, port, owner)
+    }
+
+    /// A standby of this server, which replays it from now on.
+    pub fn standby(&self) -> Result<Postgres, StartError> {
+        let owner = owner()?;
+        let scratch = tempfile::Builder::new().prefix("crossfade-").tempdir()?;
+        let data = scratch.path().join("data");
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::chown(scratch.path(), Some(uid), Some(gid))?;
+        }
+        let output = command(&self.binaries.join("pg_basebackup"), owner)
+            .args(["-R", "-X", "stream", "--checkpoint=fast", "--no-sync", "-U", SUPERUSER, "-D"])
+            .arg(&data)
+            .args(["-d", &format!("host=127.0.0.1 port={}", self.port)])
+            .output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(StartError::Step { step: "pg_basebackup", output: said });
+        }
+        let port = free_port()?;
+        let folder = scratch.path().display();
+        append(&data.join("postgresql.conf"), &format!("port = {port}\nunix_socket_directories = '{folder}'\n"))?;
+        Postgres::run(scratch, &self.binaries, port, owner)
+    }
+
+    /// Starts the server of a data folder, and waits until it answers.
+    fn run(scratch: TempDir, binaries: &Path, port: u16, owner: Option<(u32, u32)>) -> Result<Postgres, StartError> {
         let log = fs::File::create(scratch.path().join("server.log"))?;
         let server = command(&binaries.join("postgres"), owner)
             .arg("-D")
-            .arg(&data)
+            .arg(scratch.path().join("data"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -107,7 +135,7 @@ impl Postgres {
         loop {
             // The postmaster writes "ready" as the last word of this file once it accepts connections.
             let state = fs::read_to_string(self.scratch.path().join("data/postmaster.pid")).unwrap_or_default();
-            if state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+            if state.lines().nth(7).is_some_and(|line| matches!(line.trim(), "ready" | "standby")) {
                 return Ok(());
             }
             if self.server.try_wait()?.is_some() || Instant::now() > deadline {

@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::ProxyConfig;
+use super::hosts::Roles;
 use super::socket::Socket;
 use super::startup::Failure;
 use super::tls::Tls;
-use super::{ProxyConfig, upstream};
+use super::upstream::{self, Candidates, Connected};
 use crate::schema::{Refusal, SqlState};
 use crate::wire::{self, Authentication, Binding, Malformed, Peer, Startup, Translation, Verifier};
 
@@ -38,6 +40,7 @@ pub(super) struct Means<'a> {
     pub config: &'a ProxyConfig,
     pub tls: &'a Tls,
     pub verifiers: Option<&'a Arc<dyn Verifiers>>,
+    pub roles: Option<&'a Arc<dyn Roles>>,
 }
 
 /// One message, whole.
@@ -56,35 +59,71 @@ impl Message {
     }
 }
 
-/// Connects to the server, sends the first packet, and goes as far with the login as cannot be relayed.
+/// Connects to a server, sends the first packet, and goes as far with the login as cannot be relayed.
 pub(super) async fn begin(client: &mut Socket, packet: &[u8], means: Means<'_>) -> Result<Socket, Failure> {
-    let connected = upstream::connect(means.config, means.tls).await?;
-    let mut server = connected.socket;
-    send(&mut server, packet).await?;
-    if connected.otherwise.is_none() && !server.is_tls() {
+    let mut candidates = Candidates::new(means);
+    loop {
+        let connected = candidates.next().await?;
+        let (is_unix, others) = (connected.socket.is_unix(), candidates.has_more());
+        let relayed = connected.otherwise.is_none() && !connected.socket.is_tls() && !is_unix && !others;
+        let (mut server, first) = begin_with(connected, packet, means, !relayed).await?;
+        let Some(first) = first else { return Ok(server) };
+        // As libpq: a server that does not serve now is passed over.
+        if others && first.as_ref().map_or(true, says_cannot_connect_now) {
+            continue;
+        }
+        let mut first = first?;
+        while matches!(first.kind(), b'v' | b'N') {
+            send(client, &first.bytes).await?;
+            first = from_server(&mut server).await?;
+        }
+        match wire::authentication(first.body()) {
+            Authentication::Sasl(mechanisms) if first.kind() == b'R' && server.is_tls() => {
+                sasl(client, &mut server, mechanisms, packet, means).await?;
+            }
+            _ if is_unix && is_peer_refused(&first) => send(client, &peer_not_relayed(&first)).await?,
+            _ => send(client, &first.bytes).await?,
+        }
         return Ok(server);
     }
+}
+
+/// Sends the first packet, and reads the first answer where it `reads` at all.
+async fn begin_with(
+    connected: Connected<'_>,
+    packet: &[u8],
+    means: Means<'_>,
+    reads: bool,
+) -> Result<(Socket, Option<Result<Message, Failure>>), Failure> {
+    let Connected { socket: mut server, host, otherwise } = connected;
+    send(&mut server, packet).await?;
+    if !reads {
+        return Ok((server, None));
+    }
     let mut first = from_server(&mut server).await;
-    if let (true, Some(form)) = (is_refused(&first), connected.otherwise) {
+    if let (true, Some(form)) = (is_refused(&first), otherwise) {
         // As libpq: whatever the reason. Where there is no other connection either, the first one's counts.
-        if let Ok(other) = upstream::connect_so(means.config, means.tls, form).await {
+        if let Ok(other) = upstream::connect_so(means.config, means.tls, host, form).await {
             server = other;
             send(&mut server, packet).await?;
             first = from_server(&mut server).await;
         }
     }
-    let mut first = first?;
-    while matches!(first.kind(), b'v' | b'N') {
-        send(client, &first.bytes).await?;
-        first = from_server(&mut server).await?;
-    }
-    match wire::authentication(first.body()) {
-        Authentication::Sasl(mechanisms) if first.kind() == b'R' && server.is_tls() => {
-            sasl(client, &mut server, mechanisms, packet, means).await?;
-        }
-        _ => send(client, &first.bytes).await?,
-    }
-    Ok(server)
+    Ok((server, Some(first)))
+}
+
+fn says_cannot_connect_now(first: &Message) -> bool {
+    first.kind() == b'E' && wire::error_field(first.body(), b'C') == Some(SqlState::CANNOT_CONNECT_NOW.0.as_bytes())
+}
+
+fn is_peer_refused(first: &Message) -> bool {
+    first.kind() == b'E' && wire::error_field(first.body(), b'C') == Some(SqlState::INVALID_AUTHORIZATION.0.as_bytes())
+}
+
+/// The server's refusal, and why: over a Unix socket it may have asked the kernel who is there.
+fn peer_not_relayed(first: &Message) -> Vec<u8> {
+    let hint = "Over its Unix socket PostgreSQL sees the proxy's own user: the method peer cannot be relayed. Use scram-sha-256.";
+    wire::error_with_hint(first.body(), hint)
 }
 
 /// Whether the server turned the connection down: in words, or under TLS 1.3 by the end of a handshake that seemed done.

@@ -4,6 +4,9 @@
 //! one thread and never move. Nothing is shared per message: no lock, no timer, no allocation, no log line.
 
 mod host;
+mod hosts;
+mod limits;
+mod listen;
 mod login;
 mod relay;
 mod secured;
@@ -13,7 +16,11 @@ mod thread;
 mod tls;
 mod upstream;
 
+pub use hosts::{RoleFuture, Roles, Servers};
+pub use limits::Limits;
+pub use listen::{Listeners, bind_tcp, bind_unix};
 pub use login::{VerifierFuture, Verifiers};
+pub use socket::Keepalive;
 pub use tls::{ClientCertificates, ClientTls, Negotiation, ServerTls, SslMode, TlsConfig};
 
 use std::io;
@@ -23,7 +30,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -34,9 +40,6 @@ use crate::migration::Shape;
 use socket::Accepted;
 use tls::Tls;
 
-/// Connections that may wait in the kernel to be accepted.
-const BACKLOG: i32 = 1024;
-
 /// Sockets that may wait to be taken up by one thread.
 const HANDED_MAX: usize = 1024;
 
@@ -45,6 +48,9 @@ const REFUSALS_MAX: usize = 256;
 
 /// How long to wait after an accept that failed for want of descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// How often a process that was relieved looks whether its last session has ended.
+const EMPTY_POLL: Duration = Duration::from_millis(100);
 
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,10 +89,14 @@ pub struct ProxyConfig {
     pub listen: SocketAddr,
     /// A Unix socket to listen on too.
     pub listen_socket: Option<PathBuf>,
-    /// The server.
-    pub upstream: Upstream,
+    /// Who may connect to it, as the file's mode.
+    pub listen_socket_mode: u32,
+    /// The server, or several.
+    pub upstream: Servers,
     /// The database that the rules are about: sessions of any other pass unread. `None`: every session is under them.
     pub database: Option<String>,
+    /// Whether `upstream` is a pooler that was said to pool by session.
+    pub pooled: bool,
     /// Threads, each with its own sessions; 0 takes one per core.
     pub threads: usize,
     /// Sessions at most; one more is answered with `53300`.
@@ -95,6 +105,16 @@ pub struct ProxyConfig {
     pub startup_timeout: Duration,
     /// To connect to the server.
     pub connect_timeout: Duration,
+    /// How long a client may leave its transaction idle; zero for ever.
+    pub idle_transaction_timeout: Duration,
+    /// How long a client may stay idle outside of a transaction; zero for ever.
+    pub idle_session_timeout: Duration,
+    /// Towards clients.
+    pub client_keepalive: Keepalive,
+    /// Towards the server.
+    pub server_keepalive: Keepalive,
+    /// How long sessions may go on once another process accepts the connections.
+    pub handover_grace: Duration,
     /// How long transactions may go on once the process is asked to end.
     pub shutdown_grace: Duration,
     /// The longest message that may have to be held whole, in bytes: a statement's text, not its values.
@@ -112,16 +132,23 @@ pub struct ProxyConfig {
 
 impl ProxyConfig {
     /// The defaults, for these two addresses.
-    pub fn new(listen: SocketAddr, upstream: Upstream) -> ProxyConfig {
+    pub fn new(listen: SocketAddr, upstream: impl Into<Servers>) -> ProxyConfig {
         ProxyConfig {
             listen,
             listen_socket: None,
-            upstream,
+            listen_socket_mode: 0o777,
+            upstream: upstream.into(),
             database: None,
+            pooled: false,
             threads: 0,
             connections_max: 10_000,
             startup_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
+            idle_transaction_timeout: Duration::ZERO,
+            idle_session_timeout: Duration::ZERO,
+            client_keepalive: Keepalive::default(),
+            server_keepalive: Keepalive::default(),
+            handover_grace: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(30),
             message_bytes_max: 256 * 1024 * 1024,
             plan_cache_bytes_max: 32 * 1024 * 1024,
@@ -136,26 +163,32 @@ impl ProxyConfig {
 #[derive(Debug)]
 pub struct Proxy {
     config: Arc<ProxyConfig>,
-    tcp: std::net::TcpListener,
-    unix: Option<std::os::unix::net::UnixListener>,
+    listeners: Listeners,
     live: Arc<Live>,
     traffic: Arc<Traffic>,
     tls: Arc<Tls>,
     verifiers: Option<Arc<dyn Verifiers>>,
+    roles: Option<Arc<dyn Roles>>,
+    limits: Arc<Limits>,
 }
 
 impl Proxy {
     /// Takes the addresses and reads the certificates. Nobody is accepted before [`Proxy::run`].
     pub fn bind(config: ProxyConfig, live: Arc<Live>, traffic: Arc<Traffic>) -> io::Result<Proxy> {
-        let tls = Arc::new(Tls::new(&config.tls, &config.upstream).map_err(io::Error::other)?);
-        let domain = Domain::for_address(config.listen);
-        let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&config.listen.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        let unix = config.listen_socket.as_ref().map(bind_unix).transpose()?;
-        Ok(Proxy { tcp: socket.into(), unix, config: Arc::new(config), live, traffic, tls, verifiers: None })
+        let listeners = Listeners::bind(&config)?;
+        Proxy::on(listeners, config, live, traffic)
+    }
+
+    /// The same with sockets that are there already.
+    pub fn on(listeners: Listeners, config: ProxyConfig, live: Arc<Live>, traffic: Arc<Traffic>) -> io::Result<Proxy> {
+        let tls = Arc::new(Tls::new(&config.tls, &config.upstream.hosts).map_err(io::Error::other)?);
+        listeners.tcp.set_nonblocking(true)?;
+        if let Some(unix) = &listeners.unix {
+            unix.set_nonblocking(true)?;
+        }
+        let limits = Arc::new(Limits::new(&config));
+        let config = Arc::new(config);
+        Ok(Proxy { config, listeners, live, traffic, tls, verifiers: None, roles: None, limits })
     }
 
     /// Reads roles' verifiers so. Without it, SCRAM does not pass where both sides have TLS and the client could bind.
@@ -164,42 +197,82 @@ impl Proxy {
         self
     }
 
+    /// Learns so what the servers are. Without it, sessions that want a certain kind of server are refused.
+    pub fn with_roles(mut self, roles: Arc<dyn Roles>) -> Proxy {
+        self.roles = Some(roles);
+        self
+    }
+
+    /// The limits that may be changed while it runs.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
+
     /// The TCP address, with the port that was taken.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+        self.listeners.tcp.local_addr()
     }
 
     /// Serves until `shutdown` says true (or its sender is gone), then drains: idle sessions end at once, transactions
     /// may end within the grace period.
-    pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> io::Result<()> {
-        let tcp = TcpListener::from_std(self.tcp)?;
-        let unix = self.unix.map(UnixListener::from_std).transpose()?;
-        let threads = match self.config.threads {
+    pub async fn run(self, shutdown: watch::Receiver<bool>) -> io::Result<()> {
+        let (_serving, released) = watch::channel(false);
+        self.run_until_released(shutdown, released).await
+    }
+
+    /// The same; where `released` says true, another process has the listening sockets: this one accepts nobody any more,
+    /// and goes on until its sessions have ended by themselves, the handover's time is over, or `shutdown` says true.
+    pub async fn run_until_released(
+        self,
+        mut shutdown: watch::Receiver<bool>,
+        mut released: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let Listeners { tcp, unix, file } = self.listeners;
+        let tcp = TcpListener::from_std(tcp)?;
+        let unix = unix.map(UnixListener::from_std).transpose()?;
+        let count = match self.config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             given => given,
         };
-        let shared =
-            thread::Shared { config: self.config.clone(), live: self.live, tls: self.tls, verifiers: self.verifiers };
-        let workers: Vec<Worker> = (0..threads)
-            .map(|number| Worker::start(number, shared.clone(), self.traffic.shard(), shutdown.clone()))
+        let shared = thread::Shared {
+            config: self.config.clone(),
+            live: self.live,
+            tls: self.tls,
+            verifiers: self.verifiers,
+            roles: self.roles,
+            limits: self.limits.clone(),
+        };
+        let (drain, drains) = watch::channel(false);
+        let workers: Vec<Worker> = (0..count)
+            .map(|number| Worker::start(number, shared.clone(), self.traffic.shard(), drains.clone()))
             .collect::<io::Result<_>>()?;
-        info!(address = %tcp.local_addr()?, threads, "proxy listens");
+        info!(address = %tcp.local_addr()?, threads = count, "proxy listens");
         loop {
             let accepted = tokio::select! {
                 _ = shutdown.wait_for(|ends| *ends) => break,
+                Ok(_) = released.wait_for(|released| *released) => break,
                 accepted = tcp.accept() => accepted.map(|(socket, _)| socket.into_std().map(Accepted::Tcp)),
                 accepted = accept_unix(unix.as_ref()) => accepted.map(|socket| socket.into_std().map(Accepted::Unix)),
             };
             match accepted {
-                Ok(Ok(socket)) => hand_over(&workers, socket, self.config.connections_max),
+                Ok(Ok(socket)) => hand_over(&workers, socket, self.limits.connections_max()),
                 Ok(Err(error)) | Err(error) => wait_after(&error).await,
             }
         }
         drop((tcp, unix));
-        if let Some(path) = &self.config.listen_socket {
+        if *released.borrow() {
+            info!("another process accepts connections now");
+            let over = tokio::time::sleep(self.config.handover_grace);
+            tokio::select! {
+                _ = shutdown.wait_for(|ends| *ends) => {}
+                () = until_empty(&workers) => {}
+                () = over => {}
+            }
+        } else if let Some(path) = file {
             let _ = std::fs::remove_file(path);
         }
         info!("proxy drains");
+        drain.send_replace(true);
         for worker in workers {
             drop(worker.sockets);
             let _ = tokio::task::spawn_blocking(move || worker.thread.join()).await;
@@ -208,15 +281,11 @@ impl Proxy {
     }
 }
 
-/// Takes over a socket file that nobody listens on any more.
-fn bind_unix(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    if path.exists() && UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
+/// Returns when there is no session any more.
+async fn until_empty(workers: &[Worker]) {
+    while workers.iter().any(|worker| worker.sessions.load(Ordering::Relaxed) > 0) {
+        tokio::time::sleep(EMPTY_POLL).await;
     }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 async fn accept_unix(listener: Option<&UnixListener>) -> io::Result<tokio::net::UnixStream> {

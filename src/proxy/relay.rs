@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tracing::debug;
 
 use super::socket::Socket;
-use super::thread::{Hot, Thread};
+use super::thread::{Hot, SWEEP_EVERY, Thread};
 use crate::schema::{Refusal, SqlState};
 use crate::session::{Host as _, Out, Session};
 
@@ -33,6 +33,8 @@ pub(super) struct Relay {
     /// All that is left to do is to write what the client has not taken.
     closing: bool,
     registered: bool,
+    /// The sweep from which on the client counts as idle.
+    idle_from: u32,
 }
 
 /// Whether the client has ended its side, and whether the server was told.
@@ -79,6 +81,7 @@ impl Relay {
             server_deaf: false,
             closing: false,
             registered: false,
+            idle_from: 0,
         }
     }
 
@@ -86,19 +89,49 @@ impl Relay {
     pub fn poll(&mut self, cx: &mut Context<'_>, thread: &Thread, number: u64) -> Poll<()> {
         if !self.registered {
             self.registered = true;
+            self.idle_from = thread.sweeps.get().wrapping_add(1);
             thread.register(number, cx.waker());
         }
         let mut hot = thread.hot.borrow_mut();
+        let mut moved = false;
         loop {
             if thread.draining.get() && !self.closing && self.session.is_idle() {
                 self.end(&mut hot, &shutting_down());
             }
             match self.step(cx, &mut hot) {
-                Ok(true) => {}
-                Ok(false) => return Poll::Pending,
+                Ok(true) => moved = true,
+                Ok(false) if moved => {
+                    self.idle_from = thread.sweeps.get().wrapping_add(1);
+                    return Poll::Pending;
+                }
+                Ok(false) => match self.idle_too_long(thread) {
+                    Some(refusal) => self.end(&mut hot, &refusal),
+                    None => return Poll::Pending,
+                },
                 Err(Over) => return Poll::Ready(()),
             }
         }
+    }
+
+    /// What ends the session where its client has been idle for longer than it may.
+    fn idle_too_long(&self, thread: &Thread) -> Option<Refusal> {
+        let sweeps = thread.sweeps.get().wrapping_sub(self.idle_from);
+        // The sweep of the last movement lies ahead until it has come.
+        if sweeps == 0 || sweeps > u32::MAX / 2 || self.closing {
+            return None;
+        }
+        let over = |limit: Option<Duration>| limit.is_some_and(|limit| SWEEP_EVERY * sweeps >= limit);
+        if self.session.is_idle() && over(thread.limits.idle_session()) {
+            let text = "terminating connection due to idle-session timeout";
+            return Some(Refusal::new(SqlState("57P05"), text).detail("The proxy's limit is idle_session_timeout_ms."));
+        }
+        if self.session.is_idle_in_transaction() && over(thread.limits.idle_transaction()) {
+            let text = "terminating connection due to idle-in-transaction timeout";
+            return Some(
+                Refusal::new(SqlState("25P03"), text).detail("The proxy's limit is idle_transaction_timeout_ms."),
+            );
+        }
+        None
     }
 
     /// Relays until the login is done; answers with whether the session is over before that.

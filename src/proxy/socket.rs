@@ -16,8 +16,24 @@ use super::Upstream;
 use super::secured::Secured;
 use super::tls::Identity;
 
-/// An idle connection is asked after this long whether its peer is still there.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// How the kernel finds out that a TCP connection's peer is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// An idle connection's peer is asked after this long whether it is still there.
+    pub idle: Duration,
+    /// How long until it is asked again; zero leaves it to the system.
+    pub interval: Duration,
+    /// How often it is asked in vain until the connection counts as gone; zero leaves it to the system.
+    pub count: u32,
+    /// How long sent bytes may stay unacknowledged; zero leaves it to the system.
+    pub unacknowledged: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Keepalive {
+        Keepalive { idle: Duration::from_secs(60), interval: Duration::ZERO, count: 0, unacknowledged: Duration::ZERO }
+    }
+}
 
 /// A socket as the acceptor hands it over, not yet of any thread's runtime.
 #[derive(Debug)]
@@ -37,25 +53,36 @@ pub(super) enum Socket {
 }
 
 impl Accepted {
-    pub fn into_socket(self) -> io::Result<Socket> {
+    pub fn into_socket(self, keepalive: &Keepalive) -> io::Result<Socket> {
         match self {
-            Accepted::Tcp(socket) => tuned(TcpStream::from_std(socket)?),
+            Accepted::Tcp(socket) => tuned(TcpStream::from_std(socket)?, keepalive),
             Accepted::Unix(socket) => UnixStream::from_std(socket).map(Socket::Unix),
         }
     }
 }
 
-fn tuned(socket: TcpStream) -> io::Result<Socket> {
+fn tuned(socket: TcpStream, keepalive: &Keepalive) -> io::Result<Socket> {
     socket.set_nodelay(true)?;
-    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+    let mut probes = TcpKeepalive::new().with_time(keepalive.idle);
+    if !keepalive.interval.is_zero() {
+        probes = probes.with_interval(keepalive.interval);
+    }
+    if keepalive.count > 0 {
+        probes = probes.with_retries(keepalive.count);
+    }
+    let raw = SockRef::from(&socket);
+    raw.set_tcp_keepalive(&probes)?;
+    if !keepalive.unacknowledged.is_zero() {
+        raw.set_tcp_user_timeout(Some(keepalive.unacknowledged))?;
+    }
     Ok(Socket::Tcp(socket))
 }
 
 impl Socket {
     /// Connects to the server.
-    pub async fn connect(upstream: &Upstream) -> io::Result<Socket> {
+    pub async fn connect(upstream: &Upstream, keepalive: &Keepalive) -> io::Result<Socket> {
         match upstream {
-            Upstream::Tcp { host, port } => tuned(TcpStream::connect((host.as_str(), *port)).await?),
+            Upstream::Tcp { host, port } => tuned(TcpStream::connect((host.as_str(), *port)).await?, keepalive),
             Upstream::Unix { path } => UnixStream::connect(path).await.map(Socket::Unix),
         }
     }

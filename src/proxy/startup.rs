@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::socket::Socket;
 use super::tls::{ALPN, Tls};
-use super::{ProxyConfig, upstream};
+use super::{ProxyConfig, Upstream, upstream};
 use crate::migration::Shape;
 use crate::schema::{Refusal, SqlState};
 use crate::wire::{self, STARTUP_BYTES_MAX, Startup, StartupError, StartupParameters};
@@ -189,9 +189,19 @@ fn shape_of(parameters: StartupParameters<'_>, config: &ProxyConfig) -> Shape {
 }
 
 /// Sends a cancel request on. The client's connection stays open until the server has closed ours, so that its end
-/// means that the request was seen.
+/// means that the request was seen. Of several servers each gets it: none but the one that made the key knows it.
 pub(super) async fn cancel(packet: &[u8], config: &ProxyConfig, tls: &Tls) -> Result<(), Failure> {
-    let mut server = upstream::connect(config, tls).await?.socket;
+    let hosts = config.upstream.hosts.iter();
+    let sent = futures_util::future::join_all(hosts.map(|host| cancel_at(packet, config, tls, host))).await;
+    match sent.into_iter().find(Result::is_err) {
+        Some(Err(error)) if config.upstream.hosts.len() == 1 => Err(Failure::Io(error)),
+        _ => Ok(()),
+    }
+}
+
+async fn cancel_at(packet: &[u8], config: &ProxyConfig, tls: &Tls, host: &Upstream) -> io::Result<()> {
+    let connected = upstream::connect_to(config, tls, host).await;
+    let mut server = connected.map_err(|trouble| io::Error::other(format!("{trouble:?}")))?.socket;
     server.write_all(packet).await?;
     server.flush().await?;
     let mut rest = [0; 16];

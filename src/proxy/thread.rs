@@ -15,12 +15,14 @@ use tracing::{debug, error};
 
 use super::ProxyConfig;
 use super::host::ThreadHost;
+use super::hosts::Roles;
+use super::limits::Limits;
 use super::login::{self, Means, Verifiers};
 use super::relay::Relay;
 use super::socket::{Accepted, Socket};
 use super::startup::{self, Failure, Opening};
 use super::tls::Tls;
-use super::upstream;
+use super::upstream::Candidates;
 use crate::control::live::Live;
 use crate::control::traffic::Shard;
 use crate::migration::Bucket;
@@ -40,6 +42,8 @@ const HOLD_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 /// How long that may last, as a multiple of what the coordinator grants itself, and at least.
 const HOLD_PATIENCE_FACTOR: u32 = 5;
 const HOLD_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_secs(2);
+/// How often idle clients are looked for.
+pub(super) const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What is read at once, in bytes. Larger than what a socket usually has, so that a read is short and no second one
 /// is needed to learn that there is nothing more.
@@ -78,6 +82,8 @@ pub(super) struct Shared {
     pub live: Arc<Live>,
     pub tls: Arc<Tls>,
     pub verifiers: Option<Arc<dyn Verifiers>>,
+    pub roles: Option<Arc<dyn Roles>>,
+    pub limits: Arc<Limits>,
 }
 
 /// What all sessions of one thread use in turn.
@@ -95,6 +101,10 @@ pub(super) struct Thread {
     pub config: Arc<ProxyConfig>,
     tls: Arc<Tls>,
     verifiers: Option<Arc<dyn Verifiers>>,
+    roles: Option<Arc<dyn Roles>>,
+    pub limits: Arc<Limits>,
+    /// Sweeps so far, one per second while there is a limit to idle clients.
+    pub sweeps: Cell<u32>,
     pub hot: RefCell<Hot>,
     /// Sessions end as soon as they are idle.
     pub draining: Cell<bool>,
@@ -110,7 +120,7 @@ pub(super) fn run(shared: Shared, shard: Arc<Shard>, handed: mpsc::Receiver<Hand
         Ok(runtime) => runtime,
         Err(error) => return error!(%error, "cannot start a proxy thread"),
     };
-    let Shared { config, live, tls, verifiers } = shared;
+    let Shared { config, live, tls, verifiers, roles, limits } = shared;
     let mut rules = live.subscribe();
     let first = rules.borrow_and_update().clone();
     let host = ThreadHost::new(live.clone(), shard, first, config.plan_cache_bytes_max);
@@ -120,6 +130,9 @@ pub(super) fn run(shared: Shared, shard: Arc<Shard>, handed: mpsc::Receiver<Hand
         config,
         tls,
         verifiers,
+        roles,
+        limits,
+        sweeps: Cell::new(0),
         hot: RefCell::new(hot),
         draining: Cell::new(false),
         relaying: RefCell::default(),
@@ -140,6 +153,8 @@ async fn serve(
     let hold_patience = (thread.config.hold_max * HOLD_PATIENCE_FACTOR).max(HOLD_PATIENCE_MIN);
     let mut hold_poll = tokio::time::interval(HOLD_POLL);
     hold_poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let holds = thread.hot.borrow().host.holds();
         let grace = async {
@@ -162,6 +177,7 @@ async fn serve(
                 grace_ends = Some(Instant::now() + thread.config.shutdown_grace);
                 thread.drain();
             }
+            _ = sweep.tick() => thread.sweep(),
             () = thread.ended.notified(), if grace_ends.is_some() => {}
             () = grace => return,
         }
@@ -214,6 +230,17 @@ impl Thread {
         }
     }
 
+    /// Lets every session look how long its client has been idle, where there is a limit to that.
+    fn sweep(&self) {
+        if self.limits.idle_transaction().is_none() && self.limits.idle_session().is_none() {
+            return;
+        }
+        self.sweeps.set(self.sweeps.get().wrapping_add(1));
+        for waker in self.relaying.borrow().values() {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Remembers how to wake a session. Called once per session.
     pub fn register(&self, number: u64, waker: &Waker) {
         self.relaying.borrow_mut().insert(number, waker.clone());
@@ -240,7 +267,7 @@ impl Drop for Running {
 /// From a socket to a session whose login is done.
 async fn open(thread: &Rc<Thread>, socket: Accepted, refused: bool) -> Option<Box<Relay>> {
     let deadline = Instant::now() + thread.config.startup_timeout;
-    let mut client = match socket.into_socket() {
+    let mut client = match socket.into_socket(&thread.config.client_keepalive) {
         Ok(client) => client,
         Err(error) => {
             debug!(%error, "a client went away");
@@ -321,14 +348,18 @@ async fn begin_session(
     if thread.draining.get() {
         return Err(Failure::Refused(super::relay::shutting_down()));
     }
+    let (verifiers, roles) = (thread.verifiers.as_ref(), thread.roles.as_ref());
+    let means = Means { config, tls: &thread.tls, verifiers, roles };
     if !thread.live.is_ready() {
         // A server that is down is said at once, and not after the wait.
-        drop(upstream::connect(config, &thread.tls).await?);
+        drop(Candidates::new(means).next().await?);
         until_ready(&thread.live).await?;
     }
-    let means = Means { config, tls: &thread.tls, verifiers: thread.verifiers.as_ref() };
     let server = login::begin(client, &packet, means).await?;
     let bucket = Bucket::of(rand::random());
     let held_bytes_max = config.message_bytes_max;
-    Ok(Some((server, Session::new(SessionConfig { bucket, shape, under_rules, held_bytes_max }))))
+    Ok(Some((
+        server,
+        Session::new(SessionConfig { bucket, shape, under_rules, pooled: config.pooled, held_bytes_max }),
+    )))
 }

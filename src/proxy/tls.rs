@@ -91,11 +91,11 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// The same certificates for a connection of our own to that host; `None` where the mode is `disable`.
-    pub fn client_config(&self, host: &str) -> io::Result<Option<Arc<ClientConfig>>> {
-        let upstream = Upstream::Tcp { host: host.to_owned(), port: 0 };
+    /// The same certificates for connections of our own to these hosts; `None` where the mode is `disable`, and where all
+    /// of them are Unix sockets.
+    pub fn client_config(&self, hosts: &[Upstream]) -> io::Result<Option<Arc<ClientConfig>>> {
         let config = TlsConfig { client: None, server: self.clone() };
-        let tls = Tls::new(&config, &upstream).map_err(io::Error::other)?;
+        let tls = Tls::new(&config, hosts).map_err(io::Error::other)?;
         Ok(tls.server.map(|server| server.current()))
     }
 }
@@ -158,47 +158,56 @@ pub(super) struct Tls {
     pub client: Option<Reloaded<Identity>>,
     /// Clients over TCP must have TLS.
     pub required: bool,
-    pub mode: SslMode,
+    mode: SslMode,
     pub negotiation: Negotiation,
     server: Option<Reloaded<ClientConfig>>,
-    /// The host, as TLS takes it: it is sent (where it is no address) and looked for in the certificate.
-    name: Option<ServerName<'static>>,
 }
 
 impl Tls {
     /// Reads the certificates. What is wrong with them ends the proxy before it begins.
-    pub fn new(config: &TlsConfig, upstream: &Upstream) -> Result<Tls, TlsError> {
+    pub fn new(config: &TlsConfig, hosts: &[Upstream]) -> Result<Tls, TlsError> {
         let client = config.client.clone().map(towards_clients).transpose()?;
-        let name = match upstream {
-            Upstream::Tcp { host, .. } => ServerName::try_from(host.trim_end_matches('.').to_owned()).ok(),
-            Upstream::Unix { .. } => None,
-        };
         let settings = &config.server;
-        let mode = match upstream {
-            Upstream::Tcp { .. } => settings.mode,
-            // As in libpq, whatever is set: there is nobody in between.
-            Upstream::Unix { .. } => SslMode::Disable,
-        };
+        // Whatever is set for a Unix socket: there is nobody in between.
+        let is_tcp = |host: &&Upstream| matches!(host, Upstream::Tcp { .. });
+        let mode = if hosts.iter().any(|host| is_tcp(&host)) { settings.mode } else { SslMode::Disable };
         let server = match mode {
             SslMode::Disable => None,
             SslMode::Allow | SslMode::Prefer | SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-                checked(settings, name.is_some())?;
-                Some(towards_server(settings.clone(), name.is_some())?)
+                let named = hosts.iter().filter(is_tcp).all(|host| name(host).is_some());
+                checked(settings, named)?;
+                Some(towards_server(settings.clone())?)
             }
         };
         let required = config
             .client
             .as_ref()
             .is_some_and(|client| client.require || client.client_certificates == ClientCertificates::Required);
-        Ok(Tls { client, required, mode, negotiation: settings.negotiation, server, name })
+        Ok(Tls { client, required, mode, negotiation: settings.negotiation, server })
     }
 
-    /// What a connection to the server begins with; an error where TLS is off.
-    pub fn towards_server(&self) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> {
+    /// The mode towards this server. As in libpq there is no TLS over a Unix socket.
+    pub fn mode(&self, host: &Upstream) -> SslMode {
+        match host {
+            Upstream::Tcp { .. } => self.mode,
+            Upstream::Unix { .. } => SslMode::Disable,
+        }
+    }
+
+    /// What a connection to this server begins with; an error where TLS is off.
+    pub fn towards_server(&self, host: &Upstream) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> {
         let config = self.server.as_ref().ok_or(io::ErrorKind::Unsupported)?.current();
-        // Without a name that TLS can take none is sent, and none is checked.
+        // Without a name that TLS can take none is sent, and none is checked: for an address there is no SNI.
         let nobody = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
-        Ok((config, self.name.clone().unwrap_or(nobody)))
+        Ok((config, name(host).unwrap_or(nobody)))
+    }
+}
+
+/// The host as TLS takes it: it is sent (where it is no address) and looked for in the certificate.
+fn name(host: &Upstream) -> Option<ServerName<'static>> {
+    match host {
+        Upstream::Tcp { host, .. } => ServerName::try_from(host.trim_end_matches('.').to_owned()).ok(),
+        Upstream::Unix { .. } => None,
     }
 }
 
@@ -265,12 +274,12 @@ fn unusable(path: &Path, error: &rustls::Error) -> TlsError {
     TlsError::Content { path: path.to_owned(), what: format!("this certificate cannot be used: {error}") }
 }
 
-fn towards_server(settings: ServerTls, has_name: bool) -> Result<Reloaded<ClientConfig>, TlsError> {
+fn towards_server(settings: ServerTls) -> Result<Reloaded<ClientConfig>, TlsError> {
     let paths = [settings.root_certificate.clone(), settings.certificate.clone(), settings.key.clone()];
-    Reloaded::new(paths.into_iter().flatten().collect(), move || client_config(&settings, has_name))
+    Reloaded::new(paths.into_iter().flatten().collect(), move || client_config(&settings))
 }
 
-fn client_config(settings: &ServerTls, has_name: bool) -> Result<ClientConfig, TlsError> {
+fn client_config(settings: &ServerTls) -> Result<ClientConfig, TlsError> {
     let check = ServerCheck::new(settings, provider())?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
@@ -284,6 +293,5 @@ fn client_config(settings: &ServerTls, has_name: bool) -> Result<ClientConfig, T
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
-    config.enable_sni = has_name;
     Ok(config)
 }

@@ -2,21 +2,26 @@
 //!
 //! Does not log in (that is `login`); says what else may be tried where the server refuses the login outright.
 
+use std::collections::VecDeque;
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::ProxyConfig;
+use super::login::Means;
 use super::socket::Socket;
 use super::startup::{Failure, nothing_more};
 use super::tls::{ALPN, Negotiation, SslMode, Tls};
+use super::{ProxyConfig, Upstream};
+use crate::control::hosts::Target;
 use crate::schema::{Refusal, SqlState};
 use crate::wire::SSL_REQUEST_PACKET;
 
-/// A connection to the server.
+/// A connection to a server.
 #[derive(Debug)]
-pub(super) struct Connected {
+pub(super) struct Connected<'a> {
     pub socket: Socket,
+    /// The server.
+    pub host: &'a Upstream,
     /// What to try where the server refuses this one.
     pub otherwise: Option<Form>,
 }
@@ -33,15 +38,17 @@ pub(super) enum Form {
 
 /// Why there is no connection.
 #[derive(Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     /// The server is not reached.
     Unreachable(String),
+    /// It is not asked for.
+    Unfit(String),
     /// It is, but not under TLS.
     Tls(TlsTrouble),
 }
 
 #[derive(Debug)]
-enum TlsTrouble {
+pub(super) enum TlsTrouble {
     /// It answered that it has none.
     Declined,
     /// It answered something else.
@@ -51,39 +58,109 @@ enum TlsTrouble {
     Handshake(io::Error),
 }
 
-/// Connects as the mode says.
-pub(super) async fn connect(config: &ProxyConfig, tls: &Tls) -> Result<Connected, Failure> {
-    let (form, otherwise) = match tls.mode {
+/// The servers that one session tries, one after the other.
+#[derive(Debug)]
+pub(super) struct Candidates<'a> {
+    means: Means<'a>,
+    left: VecDeque<(usize, Target)>,
+    failed: Vec<(usize, Trouble)>,
+}
+
+impl<'a> Candidates<'a> {
+    pub fn new(means: Means<'a>) -> Candidates<'a> {
+        Candidates { means, left: means.config.upstream.order(), failed: Vec::new() }
+    }
+
+    /// Whether there is another server to try.
+    pub fn has_more(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// Connects to the next server that can be reached and is what is looked for.
+    pub async fn next(&mut self) -> Result<Connected<'a>, Failure> {
+        while let Some((number, wanted)) = self.left.pop_front() {
+            match self.attempt(number, wanted).await {
+                Ok(connected) => return Ok(connected),
+                Err(trouble) => self.failed.push((number, trouble)),
+            }
+        }
+        Err(self.refusal())
+    }
+
+    async fn attempt(&self, number: usize, wanted: Target) -> Result<Connected<'a>, Trouble> {
+        let Means { config, roles, .. } = self.means;
+        let host =
+            config.upstream.hosts.get(number).ok_or_else(|| Trouble::Unfit("there is no such host".to_owned()))?;
+        if wanted.needs_role() {
+            let roles = roles.ok_or_else(|| Trouble::Unfit("nobody can tell its role".to_owned()))?;
+            let asked = tokio::time::timeout(config.connect_timeout, roles.role(number)).await;
+            let role = asked.unwrap_or_else(|_| Err("it does not answer".to_owned()));
+            let role = role.map_err(|why| Trouble::Unfit(format!("its role is not known: {why}")))?;
+            if !wanted.takes(role) {
+                let is = if role.standby { "a standby" } else { "a primary" };
+                return Err(Trouble::Unfit(format!("it is {is}, and sessions want {}", wanted.name())));
+            }
+        }
+        connect_to(config, self.means.tls, host).await
+    }
+
+    fn refusal(&self) -> Failure {
+        let hosts = &self.means.config.upstream.hosts;
+        match self.failed.as_slice() {
+            [(_, trouble)] => refused(trouble),
+            several => {
+                let whys = several.iter().filter_map(|(number, trouble)| {
+                    Some(format!("{}: {}", hosts.get(*number)?, trouble.told().0.trim_end_matches('.')))
+                });
+                let why = format!("No server takes the session. {}.", whys.collect::<Vec<_>>().join("; "));
+                unconnected(why, "Check that PostgreSQL runs, and the proxy's setting \"upstream\".")
+            }
+        }
+    }
+}
+
+/// Connects to this server as the mode says.
+pub(super) async fn connect_to<'a>(
+    config: &ProxyConfig,
+    tls: &Tls,
+    host: &'a Upstream,
+) -> Result<Connected<'a>, Trouble> {
+    let (form, otherwise) = match tls.mode(host) {
         SslMode::Disable => (Form::Plain, None),
         SslMode::Allow => (Form::Plain, Some(Form::Secured)),
         SslMode::Prefer => (Form::IfOffered, Some(Form::Plain)),
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (Form::Secured, None),
     };
-    match in_time(config, tls, form).await {
+    match in_time(config, tls, host, form).await {
         // A server without TLS has been tried without it already.
-        Ok(socket) if form == Form::IfOffered && !socket.is_tls() => Ok(Connected { socket, otherwise: None }),
-        Ok(socket) => Ok(Connected { socket, otherwise }),
+        Ok(socket) if form == Form::IfOffered && !socket.is_tls() => Ok(Connected { socket, host, otherwise: None }),
+        Ok(socket) => Ok(Connected { socket, host, otherwise }),
         Err(Trouble::Tls(trouble)) if form == Form::IfOffered => {
             tracing::debug!(?trouble, "no TLS with the server, trying without");
-            let socket = in_time(config, tls, Form::Plain).await.map_err(refused)?;
-            Ok(Connected { socket, otherwise: None })
+            let socket = in_time(config, tls, host, Form::Plain).await?;
+            Ok(Connected { socket, host, otherwise: None })
         }
-        Err(trouble) => Err(refused(trouble)),
+        Err(trouble) => Err(trouble),
     }
 }
 
 /// Connects in this form and no other.
-pub(super) async fn connect_so(config: &ProxyConfig, tls: &Tls, form: Form) -> Result<Socket, Failure> {
-    in_time(config, tls, form).await.map_err(refused)
+pub(super) async fn connect_so(
+    config: &ProxyConfig,
+    tls: &Tls,
+    host: &Upstream,
+    form: Form,
+) -> Result<Socket, Trouble> {
+    in_time(config, tls, host, form).await
 }
 
-async fn in_time(config: &ProxyConfig, tls: &Tls, form: Form) -> Result<Socket, Trouble> {
+async fn in_time(config: &ProxyConfig, tls: &Tls, host: &Upstream, form: Form) -> Result<Socket, Trouble> {
     let connecting = async {
         let unreachable = |error: io::Error| Trouble::Unreachable(error.to_string());
-        let mut socket = Socket::connect(&config.upstream).await.map_err(unreachable)?;
+        let mut socket = Socket::connect(host, &config.server_keepalive).await.map_err(unreachable)?;
         match form {
             Form::Plain => {}
-            Form::IfOffered | Form::Secured => secure(&mut socket, tls, form).await.map_err(Trouble::Tls)?,
+            Form::IfOffered | Form::Secured => secure(&mut socket, tls, host, form).await.map_err(Trouble::Tls)?,
         }
         Ok(socket)
     };
@@ -99,8 +176,8 @@ impl From<io::Error> for TlsTrouble {
     }
 }
 
-async fn secure(socket: &mut Socket, tls: &Tls, form: Form) -> Result<(), TlsTrouble> {
-    let (config, name) = tls.towards_server()?;
+async fn secure(socket: &mut Socket, tls: &Tls, host: &Upstream, form: Form) -> Result<(), TlsTrouble> {
+    let (config, name) = tls.towards_server(host)?;
     match tls.negotiation {
         Negotiation::Postgres => {
             if !offered(socket).await? {
@@ -134,22 +211,37 @@ async fn offered(socket: &mut Socket) -> Result<bool, TlsTrouble> {
 pub(super) fn broken(error: io::Error) -> Failure {
     match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
         // Under TLS 1.3 a server says only now what it thinks of our certificate.
-        true => refused(Trouble::Tls(TlsTrouble::Handshake(error))),
-        false => refused(Trouble::Unreachable(error.to_string())),
+        true => refused(&Trouble::Tls(TlsTrouble::Handshake(error))),
+        false => refused(&Trouble::Unreachable(error.to_string())),
     }
 }
 
-fn refused(trouble: Trouble) -> Failure {
-    let (why, hint) = match &trouble {
-        Trouble::Unreachable(why) => {
-            let why = format!("The proxy's connection to PostgreSQL failed: {why}.");
-            (why, "Check that PostgreSQL runs, and the proxy's setting \"upstream\".")
+impl Trouble {
+    /// What happened, and what to do about it.
+    fn told(&self) -> (String, &'static str) {
+        match self {
+            Trouble::Unreachable(why) => (
+                format!("The proxy's connection to PostgreSQL failed: {why}."),
+                "Check that PostgreSQL runs, and the proxy's setting \"upstream\".",
+            ),
+            Trouble::Unfit(why) => (
+                format!("The server is not taken: {why}."),
+                "Check target_session_attrs in the proxy's setting \"upstream\".",
+            ),
+            Trouble::Tls(trouble) => {
+                let (why, hint) = trouble.told();
+                (format!("There is no TLS between the proxy and PostgreSQL: {why}."), hint)
+            }
         }
-        Trouble::Tls(trouble) => {
-            let (why, hint) = trouble.told();
-            (format!("There is no TLS between the proxy and PostgreSQL: {why}."), hint)
-        }
-    };
+    }
+}
+
+fn refused(trouble: &Trouble) -> Failure {
+    let (why, hint) = trouble.told();
+    unconnected(why, hint)
+}
+
+fn unconnected(why: String, hint: &'static str) -> Failure {
     tracing::warn!(%why, "cannot connect to the server");
     let message = "could not connect to the server behind the proxy";
     Failure::Refused(Refusal::new(SqlState::CONNECTION_FAILURE, message).detail(why).hint(hint))

@@ -55,6 +55,9 @@ impl Session {
         if !self.view.valid {
             return self.without_names(statements);
         }
+        if let Some(refusal) = self.serving.refusal() {
+            return Judgement::refused(refusal);
+        }
         let shape = match &self.view.shape {
             Ok(shape) => *shape,
             Err(value) => return Judgement::refused(no_shape(value)),

@@ -15,6 +15,7 @@ mod note;
 mod prepared;
 mod queue;
 mod server;
+mod serving;
 
 pub use flow::{Flow, Out};
 pub use host::{Host, Pinned};
@@ -30,6 +31,7 @@ use crate::sql::Names;
 use crate::wire;
 use prepared::{Edited, Prepared, Statements, Traits};
 use queue::{Asked, Queue};
+use serving::Serving;
 
 /// What a session is told at its beginning.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,8 @@ pub struct SessionConfig {
     pub shape: Shape,
     /// Whether it is a session of the database that the rules are about. Any other passes unread.
     pub under_rules: bool,
+    /// Whether its server is behind a pooler that was said to pool by session.
+    pub pooled: bool,
     /// The longest message that may have to be held whole, in bytes.
     pub held_bytes_max: usize,
 }
@@ -62,6 +66,7 @@ pub struct Session {
     /// Whether texts must be looked at under the pinned rules.
     reading: bool,
     view: View,
+    serving: Serving,
     statements: Statements,
     portal: Traits,
     portals: HashMap<Box<[u8]>, Traits>,
@@ -210,6 +215,7 @@ impl Session {
                 standard_conforming_strings: true,
                 encoding: Encoding::Utf8,
             },
+            serving: Serving::default(),
             statements: Statements::default(),
             portal: Traits::UNKNOWN,
             portals: HashMap::new(),
@@ -249,6 +255,17 @@ impl Session {
             && self.mode != Mode::Blind
             && self.at_boundary()
             && (self.client.kept.is_empty() || self.held)
+            && self.client.body_left == 0
+    }
+
+    /// Whether the client has a transaction open, and everything that it asked in it is answered.
+    pub fn is_idle_in_transaction(&self) -> bool {
+        self.status != b'I'
+            && self.queue.is_empty()
+            && !self.batch_open
+            && self.mode == Mode::Reading
+            && self.at_boundary()
+            && self.client.kept.is_empty()
             && self.client.body_left == 0
     }
 

@@ -49,6 +49,8 @@ SELECT 2, 0, c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c \
 WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 \
 AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[]) \
+UNION ALL SELECT 4, 0, pg_catalog.pg_backend_pid()::pg_catalog.text \
+UNION ALL SELECT 5, 0, pg_catalog.pg_is_in_recovery()::pg_catalog.text \
 UNION ALL \
 SELECT 3, 0, pg_catalog.current_setting('crossfade.shape', true) ";
 
@@ -67,6 +69,8 @@ pub(super) struct NamesAnswer {
     pub names: Names,
     /// `crossfade.shape`, where it is set; the text itself where it is no shape.
     pub shape: Option<Result<Shape, String>>,
+    /// The process that answered, and whether it is a standby's.
+    pub server: Option<(u32, bool)>,
 }
 
 /// Reads the answer. `None` where it is not what was asked for.
@@ -80,6 +84,8 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
             b"2" => answer.names.temporary.push(Ident::new(&value).ok()?),
             b"3" if value.is_empty() => {}
             b"3" => answer.shape = Some(value.trim().parse().map_err(|_| value)),
+            b"4" => answer.server = Some((value.parse().ok()?, false)),
+            b"5" => answer.server = answer.server.map(|(process, _)| (process, value == "true")),
             _ => return None,
         }
     }

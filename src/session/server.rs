@@ -99,7 +99,7 @@ impl Session {
             b'D' if self.hold.is_none() => Ok(Taken::Pass),
             b'D' => Ok(self.row(message)),
             b'd' | b'c' | b'N' | b'A' | b'H' | b'V' => Ok(Taken::Pass),
-            b'S' | b'Z' | b'E' | b'C' if !message.whole => Ok(Taken::Wait),
+            b'S' | b'Z' | b'E' | b'C' | b'K' if !message.whole => Ok(Taken::Wait),
             b'Z' => self.ready(host, message, out),
             b'C' => {
                 self.note_tag(message.body());
@@ -131,7 +131,11 @@ impl Session {
                 (self.mode, self.pin) = (Mode::Blind, None);
                 Ok(Taken::Pass)
             }
-            b'R' | b'K' | b'v' if self.queue.is_starting() => Ok(Taken::Pass),
+            b'K' if self.queue.is_starting() => {
+                self.serving.login(message.body());
+                Ok(Taken::Pass)
+            }
+            b'R' | b'v' if self.queue.is_starting() => Ok(Taken::Pass),
             _ => Err(Mispredicted),
         }
     }
@@ -189,6 +193,11 @@ impl Session {
                     self.view.shape = shape;
                     self.view.stamp += 1;
                 }
+                if let Some((process, is_standby)) = answer.server
+                    && self.serving.answer(process, is_standby, self.config.pooled)
+                {
+                    self.view.stamp += 1;
+                }
                 self.view.valid = true;
             }),
             Purpose::Prepared(name) => read_prepared(&hold.rows).map(|answer| self.recovered(name, answer)),
@@ -218,11 +227,16 @@ impl Session {
     fn ready<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Result<Taken, Mispredicted> {
         self.status = wire::ready_status(message.body()).ok_or(Mispredicted)?;
         let entry = self.queue.ready()?;
+        let ours = entry.as_ref().and_then(|entry| entry.note.as_ref()).is_some_and(|note| note.ours.is_some());
         let taken = match entry {
             Some(Expected { note: None, .. }) | None => Taken::Pass,
             Some(_) => self.finish(host, entry, message, out),
         };
         self.settle(host);
+        if self.config.pooled && self.pin.is_none() && !ours {
+            // Each transaction looks anew who answers it.
+            self.view.valid = false;
+        }
         Ok(taken)
     }
 

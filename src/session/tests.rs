@@ -107,6 +107,7 @@ fn rules() -> Rules {
 
 fn session() -> Session {
     let mut session = Session::new(SessionConfig {
+        pooled: false,
         bucket: Bucket::of(0),
         shape: Shape::Auto,
         under_rules: true,

@@ -84,6 +84,19 @@ pub fn error_with(body: &[u8], changes: &[(u8, Option<String>)]) -> Vec<u8> {
     out
 }
 
+/// The error of this body with one more field: a hint.
+pub fn error_with_hint(body: &[u8], hint: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + hint.len() + 16);
+    frame(&mut out, b'E', |out| {
+        for (code, value) in fields(body).filter(|(code, _)| *code != b'H').chain([(b'H', hint.as_bytes())]) {
+            out.push(code);
+            string(out, value);
+        }
+        out.push(0);
+    });
+    out
+}
+
 /// ReadyForQuery.
 pub fn ready_for_query(out: &mut Vec<u8>, status: u8) {
     frame(out, b'Z', |out| out.push(status));

@@ -12,8 +12,8 @@ mod startup;
 
 pub use frame::{FRAME_BYTES_MAX, FrameError, HEADER_BYTES, Header, Peer, header};
 pub use make::{
-    bind_text, close_portal, close_statement, describe_portal, error_response, error_with, execute_all, fatal_response,
-    flush, notice_response, parse, query, ready_for_query, sync,
+    bind_text, close_portal, close_statement, describe_portal, error_response, error_with, error_with_hint,
+    execute_all, fatal_response, flush, notice_response, parse, query, ready_for_query, sync,
 };
 pub use read::{
     Parse, bind_names, c_string, close_target, data_row, describe_target, error_field, execute_portal, notice_is_fatal,

@@ -16,10 +16,17 @@ use crossfade::proxy::{Proxy, ProxyConfig, Upstream};
 use crossfade::wire;
 use tokio::sync::watch;
 
+mod hosts;
+mod life;
+mod poolers;
+mod protocol;
+mod upgrade;
+
 /// How long anything in these tests may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 const HBA: &str = "\
+local all peered peer
 local all all trust
 host all passworded 127.0.0.1/32 password
 host all hashed 127.0.0.1/32 md5
@@ -71,6 +78,10 @@ impl Running {
     }
 
     fn start_with(adjust: impl FnOnce(&mut ProxyConfig)) -> Running {
+        Running::start_as(adjust, |proxy| proxy)
+    }
+
+    fn start_as(adjust: impl FnOnce(&mut ProxyConfig), with: impl FnOnce(Proxy) -> Proxy) -> Running {
         let upstream = Upstream::Tcp { host: "127.0.0.1".to_owned(), port: server().port() };
         let mut config = ProxyConfig::new("127.0.0.1:0".parse().unwrap(), upstream);
         config.threads = 2;
@@ -79,7 +90,7 @@ impl Running {
         live.lease(true);
         live.make_ready();
         let traffic = Arc::new(Traffic::new());
-        let proxy = Proxy::bind(config, live.clone(), traffic.clone()).unwrap();
+        let proxy = with(Proxy::bind(config, live.clone(), traffic.clone()).unwrap());
         let address = proxy.local_addr().unwrap();
         let (shutdown, ends) = watch::channel(false);
         let thread = std::thread::spawn(move || {
@@ -220,7 +231,7 @@ fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// Messages by a short script: `P name text`, `B portal statement`, `Ds name`, `Dp name`, `E portal`, `Cs name`, `S`, `H`,
-/// `Q text`, `d data`, `c`, `f`; `-` stands for the empty name.
+/// `Q text`, `d data`, `c`, `f`, `El portal rows`, `F function arguments`; `-` stands for the empty name.
 fn script(lines: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -247,6 +258,26 @@ fn script(lines: &str) -> Vec<u8> {
                 out[at] = b'S';
             }
             "E" => wire::execute_all(&mut out, name()),
+            "El" => {
+                wire::execute_all(&mut out, name());
+                let rows: u32 = words.next().unwrap().parse().unwrap();
+                let at = out.len() - 4;
+                out[at..].copy_from_slice(&rows.to_be_bytes());
+            }
+            "F" => {
+                let numbers: Vec<&str> = line.split(' ').skip(1).collect();
+                let mut body: Vec<u8> = numbers[0].parse::<u32>().unwrap().to_be_bytes().to_vec();
+                body.extend([0, 0, 0, numbers.len() as u8 - 1]);
+                for number in &numbers[1..] {
+                    body.extend((number.len() as u32).to_be_bytes());
+                    body.extend(number.bytes());
+                }
+                body.extend([0, 0]);
+                out.push(b'F');
+                out.extend((body.len() as u32 + 4).to_be_bytes());
+                out.extend(body);
+            }
+            "Cp" => wire::close_portal(&mut out, name()),
             "Cs" => wire::close_statement(&mut out, name()),
             "S" => wire::sync(&mut out),
             "H" => wire::flush(&mut out),
@@ -533,7 +564,7 @@ fn messages_that_cannot_be_end_their_session_only() {
 fn an_upstream_that_is_down_is_said_so() {
     let proxy = Running::start_with(|config| {
         let port = postgres::free_port().unwrap();
-        config.upstream = Upstream::Tcp { host: "127.0.0.1".to_owned(), port };
+        config.upstream = Upstream::Tcp { host: "127.0.0.1".to_owned(), port }.into();
     });
     for _ in 0..2 {
         let mut raw = Raw::connect(proxy.port());
@@ -574,7 +605,7 @@ fn sockets_of_the_file_system_serve_on_both_sides() {
     let listen = path.clone();
     let proxy = Running::start_with(move |config| {
         let path = server().socket_directory().join(format!(".s.PGSQL.{}", server().port()));
-        config.upstream = Upstream::Unix { path };
+        config.upstream = Upstream::Unix { path }.into();
         config.listen_socket = Some(listen);
     });
     let output = Command::new(server().binaries().join("psql"))
