@@ -9,6 +9,7 @@ pub use preflight::{Preflight, Warning, preflight};
 
 use tokio_postgres::{Client, NoTls, Row};
 
+use crate::migration::masks::masked_relations;
 use crate::migration::resolve::{OWN_PREFIX, ResolvedType};
 use crate::schema::{Catalog, Dependent, DependentKind, Ident, QualifiedName, Relation, TableDetail};
 
@@ -82,16 +83,22 @@ pub async fn settle(client: &Client) -> Result<(), CatalogError> {
     client.batch_execute(sql).await.map_err(postgres("set up a control session"))
 }
 
-/// All relations of the user's.
+/// All relations of the user's, and those of the system schemas that are read for a session's shape.
 pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
     let context = "read the catalog";
+    let masked: Vec<String> = masked_relations().map(|(schema, name)| format!("('{schema}', '{name}')")).collect();
     let sql = format!(
         "SELECT {RELATION_SQL} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMA_SQL}"
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND ({USER_SCHEMA_SQL} OR (n.nspname, c.relname) IN ({}))",
+        masked.join(", ")
     );
     let rows = client.query(&sql, &[]).await.map_err(postgres(context))?;
     let relations: Result<Vec<Relation>, CatalogError> = rows.iter().map(|row| from_json(context, row)).collect();
-    Ok(Catalog::new(relations?))
+    let is_system = |relation: &Relation| {
+        masked_relations().any(|name| name == (relation.name.schema.as_str(), relation.name.name.as_str()))
+    };
+    let (system, relations): (Vec<_>, Vec<_>) = relations?.into_iter().partition(is_system);
+    Ok(Catalog::new(relations).with_system(system))
 }
 
 /// The state of the catalog as one comparable value.

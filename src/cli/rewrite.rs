@@ -180,7 +180,7 @@ fn catalog_of(stored: &Catalog, migrations: &[ActiveMigration]) -> Catalog {
         }
         shaped
     };
-    Catalog::new(stored.relations().map(shaped))
+    Catalog::new(stored.relations().map(shaped)).with_system(stored.system_relations().map(|r| Relation::clone(r)))
 }
 
 /// Whether the old columns and the new ones exist in a phase.

@@ -6,6 +6,7 @@ pub mod ddl;
 mod expr;
 pub mod gate;
 mod lens;
+pub mod masks;
 pub(crate) mod near;
 mod phase;
 pub mod plan;

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::masks::{Masks, Seen};
 use super::{Bucket, Epoch, Expr, Lens, LensColumn, OnUnsupported, Percent, Phase, Route, Shape};
 use crate::schema::{Catalog, Ident, QualifiedName, Relation};
 
@@ -34,6 +35,7 @@ pub struct Rules {
     catalog: Arc<Catalog>,
     tables: HashMap<QualifiedName, TableRules>,
     names: HashSet<Ident>,
+    masks: [Masks; 3],
     held: bool,
 }
 
@@ -49,7 +51,8 @@ impl Rules {
             }
         }
         let names = tables.keys().map(|table: &QualifiedName| table.name.clone()).collect();
-        Rules { epoch, catalog, tables, names, held: false }
+        let masks = Shape::ALL.map(|shape| Masks::new(seen(&tables, shape), &catalog));
+        Rules { epoch, catalog, tables, names, masks, held: false }
     }
 
     /// The same rules, held or not: under rules that are held no transaction begins.
@@ -89,10 +92,22 @@ impl Rules {
         self.tables.values()
     }
 
+    /// How sessions of that shape read the system catalogs.
+    pub fn masks(&self, shape: Shape) -> &Masks {
+        &self.masks[shape as usize]
+    }
+
     /// The unqualified names of the tables under migration: what the screen looks for.
     pub fn names(&self) -> &HashSet<Ident> {
         &self.names
     }
+}
+
+/// The tables as sessions of that shape see them, in one order in every process.
+fn seen(tables: &HashMap<QualifiedName, TableRules>, shape: Shape) -> Vec<Seen> {
+    let mut sorted: Vec<&TableRules> = tables.values().collect();
+    sorted.sort_by_key(|rules| &rules.table);
+    sorted.into_iter().map(|rules| rules.seen[shape as usize].clone()).collect()
 }
 
 /// How sessions see one table under migration.
@@ -123,6 +138,7 @@ pub struct TableRules {
     reads: Percent,
     read_views: [[TableView; 2]; 3],
     write_views: [TableView; 3],
+    seen: [Seen; 3],
 }
 
 impl TableRules {
@@ -140,6 +156,8 @@ impl TableRules {
             | Phase::Contracted
             | Phase::RollingBack => {}
         }
+        let lens: Vec<&Ident> =
+            migration.lens.old.iter().chain(&migration.lens.new).map(|column| &column.name).collect();
         let derive = |shape, storage| View { lens: &migration.lens, phase: migration.phase, relation, shape, storage };
         Some(TableRules {
             migration: migration.name.clone(),
@@ -151,6 +169,10 @@ impl TableRules {
             read_views: Shape::ALL
                 .map(|shape| Route::ALL.map(|route| derive(shape, storage_read(migration.phase, route)).derive())),
             write_views: Shape::ALL.map(|shape| derive(shape, storage_read(migration.phase, Route::Old)).derive()),
+            seen: Shape::ALL.map(|shape| {
+                let [old, new] = [Storage::Old, Storage::New].map(|storage| derive(shape, storage).derive());
+                Seen::new(relation, &old, &new, &lens)
+            }),
         })
     }
 

@@ -87,12 +87,26 @@ impl Relation {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
     relations: HashMap<QualifiedName, Arc<Relation>>,
+    system: Vec<Arc<Relation>>,
 }
 
 impl Catalog {
     /// A catalog of these relations.
     pub fn new(relations: impl IntoIterator<Item = Relation>) -> Catalog {
-        Catalog { relations: relations.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect() }
+        Catalog {
+            relations: relations.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect(),
+            system: Vec::new(),
+        }
+    }
+
+    /// The same with these relations of the system schemas, whose columns differ from one PostgreSQL to another.
+    pub fn with_system(self, system: impl IntoIterator<Item = Relation>) -> Catalog {
+        Catalog { system: system.into_iter().map(Arc::new).collect(), ..self }
+    }
+
+    /// The relations of the system schemas that are known. Names are not looked up among them.
+    pub fn system_relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.system.iter()
     }
 
     /// The relation of that schema and name.

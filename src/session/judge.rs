@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::client::{Message, Taken, parse_body};
 use super::names::{changes_names, contains_word, touch_no_table};
 use super::prepared::{Edited, Judged, MARK, Origin, Prepared, Sent, Traits, position};
-use super::{Encoding, Host, Outcome, Purpose, Session};
-use crate::migration::Route;
+use super::{Encoding, Host, Outcome, Pinned, Purpose, Session};
+use crate::migration::{Route, Shape};
 use crate::schema::{Refusal, SqlState};
 use crate::sql::lex::{self, Lexer};
 use crate::sql::{self, Context, Kind, Mention, Rewrite};
@@ -36,9 +36,12 @@ impl Session {
     /// Judges a text under the pinned rules.
     pub(super) fn judge<H: Host>(&mut self, host: &mut H, text: &[u8], statements: &sql::Statements) -> Judgement {
         let Some(pinned) = self.pin.clone() else { return Judgement::Untouched };
-        let mention = pinned.screen.mentions(text, self.view.standard_conforming_strings);
+        let mention = self.mention(&pinned, text);
         if mention == Mention::No {
             return Judgement::Untouched;
+        }
+        if mention == Mention::Catalog {
+            return self.judge_catalog(host, text, statements);
         }
         // In another encoding a byte of a character may look like a quote, and hide what is behind it.
         if self.view.encoding == Encoding::Other && !text.is_ascii() {
@@ -65,15 +68,58 @@ impl Session {
         if let Some(refusal) = self.ambiguous(text, statements) {
             return Judgement::refused(refusal);
         }
-        let context = Context {
+        let plan = host.rewrite(text, &pinned, &self.context(&pinned, shape));
+        decided(text, plan, statements)
+    }
+
+    fn context<'a>(&'a self, pinned: &'a Pinned, shape: Shape) -> Context<'a> {
+        Context {
             rules: &pinned.rules,
             names: &self.view.names,
             shape,
             bucket: self.config.bucket,
             standard_conforming_strings: self.view.standard_conforming_strings,
-        };
-        let plan = host.rewrite(text, &pinned, &context);
-        decided(text, plan, statements)
+        }
+    }
+
+    /// How the text mentions what is under migration, or the system catalogs that tell of it.
+    fn mention(&mut self, pinned: &Pinned, text: &[u8]) -> Mention {
+        let strings = self.view.standard_conforming_strings;
+        let mention = pinned.screen.mentions(text, strings);
+        match mention {
+            // A text that mentions catalogs, or has names in strings, may put `information_schema` into the path.
+            Mention::Catalog | Mention::OnlyInString => self.view.unqualified = true,
+            Mention::Identifier => {}
+            Mention::No if self.view.unqualified => return pinned.screen.mentions_unqualified(text, strings),
+            Mention::No => {}
+        }
+        mention
+    }
+
+    /// A text that asks the system catalogs only. Never refused: what cannot be told for the session's shape passes as it is.
+    fn judge_catalog<H: Host>(&mut self, host: &mut H, text: &[u8], statements: &sql::Statements) -> Judgement {
+        let Some(pinned) = self.pin.clone() else { return Judgement::Untouched };
+        let foreign = self.view.encoding == Encoding::Other && !text.is_ascii();
+        if foreign || touch_no_table(statements) {
+            return Judgement::Untouched;
+        }
+        let Ok(text) = std::str::from_utf8(text) else { return Judgement::Untouched };
+        if !self.view.valid {
+            let failed = self.status == b'E' && self.queue.is_empty();
+            return if failed { Judgement::Untouched } else { Judgement::NamesNeeded };
+        }
+        let Ok(shape) = self.view.shape else { return Judgement::Untouched };
+        let prepares = |statement: &sql::Statement| matches!(statement.kind, Kind::Prepare { .. });
+        if self.ambiguous(text, statements).is_some()
+            || (statements.single().is_none() && statements.iter().any(prepares))
+        {
+            return Judgement::Untouched;
+        }
+        let plan = host.rewrite(text, &pinned, &self.context(&pinned, shape));
+        match plan.as_ref() {
+            Rewrite::Refused(_) => Judgement::Unchanged,
+            Rewrite::Unchanged | Rewrite::Rewritten(_) => decided(text, plan, statements),
+        }
     }
 
     /// A text that needs names while they are not known.

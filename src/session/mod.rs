@@ -117,6 +117,8 @@ struct View {
     generation: u64,
     standard_conforming_strings: bool,
     encoding: Encoding,
+    /// Whether `information_schema` may be in the path, so that its relations are found without it.
+    unqualified: bool,
 }
 
 /// `client_encoding`, as far as reading goes.
@@ -214,6 +216,7 @@ impl Session {
                 generation: 0,
                 standard_conforming_strings: true,
                 encoding: Encoding::Utf8,
+                unqualified: false,
             },
             serving: Serving::default(),
             statements: Statements::default(),

@@ -4,6 +4,7 @@ use super::client::{Message, Taken};
 use super::names::{read_names, read_prepared};
 use super::queue::{Asked, Expected, Failed, Mispredicted};
 use super::{Encoding, Host, Mode, Note, Ours, Out, Purpose, Session};
+use crate::migration::masks::finds_unqualified;
 use crate::sql::{ErrorTexts, mask_error};
 use crate::wire::{self, Header, Peer};
 
@@ -188,6 +189,7 @@ impl Session {
         let understood = match hold.purpose {
             Purpose::Names => read_names(&hold.rows).map(|answer| {
                 let shape = answer.shape.unwrap_or(Ok(self.config.shape));
+                self.view.unqualified |= finds_unqualified(&answer.names.path);
                 if *self.view.names != answer.names || self.view.shape != shape {
                     self.view.names = answer.names.into();
                     self.view.shape = shape;

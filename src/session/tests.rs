@@ -300,6 +300,33 @@ fn a_batch_that_failed_before_a_question_skips_it() {
 }
 
 #[test]
+fn what_asks_the_catalogs_is_rewritten_and_never_refused() {
+    let (mut session, mut world) = check(&[
+        ("C Q SELECT username FROM pg_class", &format!("{ASKED} >S")),
+        ("S names;S Z I", ">Q SELECT handle FROM pg_class"),
+        ("S C SELECT 1;S Z I", "<C SELECT 1 <Z I"),
+        ("C Q SELECT refuse FROM pg_class", ">Q SELECT refuse FROM pg_class"),
+        ("S C SELECT 1;S Z I", "<C SELECT 1 <Z I"),
+    ]);
+    world.leased = false;
+    run(&mut session, &mut world, "S S client_encoding LATIN1");
+    let text = "C Q SELECT '\u{e9}', username FROM pg_class";
+    assert_eq!(run(&mut session, &mut world, text), ">Q SELECT '\u{e9}', username FROM pg_class");
+}
+
+#[test]
+fn information_schema_in_the_path_is_followed() {
+    check(&[
+        ("C Q SELECT username FROM columns", ">Q SELECT username FROM columns"),
+        ("S C SELECT 1;S Z I", "<C SELECT 1 <Z I"),
+        ("C Q SET search_path = information_schema", ">Q SET search_path = information_schema"),
+        ("S C SET;S Z I", "<C SET <Z I"),
+        ("C Q SELECT username FROM columns", &format!("{ASKED} >S")),
+        ("S names;S Z I", ">Q SELECT handle FROM columns"),
+    ]);
+}
+
+#[test]
 fn refusals_stand_at_their_place() {
     check(&[
         ("C Q SELECT username FROM users", &format!("{ASKED} >S")),

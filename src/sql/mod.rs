@@ -4,6 +4,7 @@
 //! (`migration::TableView`), never a kind of change or a phase.
 
 mod cache;
+mod catalog;
 mod classify;
 mod copy;
 mod edits;
@@ -29,6 +30,7 @@ pub use edits::{Edits, Overlap};
 pub use mask::{ErrorTexts, mask_error};
 pub use screen::{Mention, Screen};
 
+use crate::migration::masks::finds_unqualified;
 use crate::migration::{Bucket, OnUnsupported, Rules, Shape};
 use crate::schema::{Ident, Refusal, SqlState};
 
@@ -87,15 +89,29 @@ pub fn rewrite_explained(text: &str, cx: &Context<'_>) -> Explained {
     let rewrite = match plan_text(text, cx, &mut reasons) {
         Ok(edits) if edits.is_empty() && edits.warnings().is_empty() => Rewrite::Unchanged,
         Ok(edits) => Rewrite::Rewritten(edits),
+        // What only asks the catalogs is never refused.
+        Err(_) if mention(text, cx) == Mention::Catalog => Rewrite::Unchanged,
         Err(refusal) => pass_with_warning(text, cx, refusal, &mut reasons),
     };
     Explained { rewrite, reasons }
 }
 
+fn mention(text: &str, cx: &Context<'_>) -> Mention {
+    let screen = Screen::new(cx.rules);
+    if finds_unqualified(&cx.names.path) {
+        screen.mentions_unqualified(text.as_bytes(), cx.standard_conforming_strings)
+    } else {
+        screen.mentions(text.as_bytes(), cx.standard_conforming_strings)
+    }
+}
+
 fn plan_text(text: &str, cx: &Context<'_>, reasons: &mut Vec<String>) -> Result<Edits, Refusal> {
-    if Screen::new(cx.rules).mentions(text.as_bytes(), cx.standard_conforming_strings) != Mention::Identifier {
-        reasons.push("no identifier in it is the name of a table under migration".to_owned());
-        return Ok(Edits::new());
+    match mention(text, cx) {
+        Mention::Identifier | Mention::Catalog => {}
+        Mention::No | Mention::OnlyInString => {
+            reasons.push("no identifier in it is the name of a table under migration".to_owned());
+            return Ok(Edits::new());
+        }
     }
     let text = match read::Text::new(text, cx.standard_conforming_strings) {
         Ok(text) => text,

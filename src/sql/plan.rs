@@ -11,7 +11,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 use super::edits::{Edits, Overlap};
 use super::read::{Piece, Unread};
 use super::survey::{Survey, is_query, is_statement};
-use super::{Context, second, tend};
+use super::{Context, catalog, second, tend};
 use crate::migration::{TableRules, TableView};
 use crate::schema::{Ident, Refusal, SqlState};
 
@@ -50,9 +50,31 @@ pub(super) fn plan(
     reasons: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     let mentioned = cx.rules.names().iter().any(|name| has_name(piece, name.as_str()));
+    if catalog::mentions(piece, cx) {
+        let (mut masked, noted) = (edits.clone(), reasons.len());
+        match plan_masked(piece, cx, true, &mut masked, reasons) {
+            Ok(()) => {
+                *edits = masked;
+                return Ok(());
+            }
+            Err(_) => reasons.truncate(noted),
+        }
+        reasons.push("the system catalogs in it are read as they are stored".to_owned());
+    }
     if !mentioned {
         return Ok(());
     }
+    plan_masked(piece, cx, false, edits, reasons)
+}
+
+/// Plans a statement; `masked`: with the system catalogs as the session's shape has them.
+fn plan_masked(
+    piece: &Piece<'_>,
+    cx: &Context<'_>,
+    masked: bool,
+    edits: &mut Edits,
+    reasons: &mut Vec<String>,
+) -> Result<(), Refusal> {
     match tend::passes_by_kind(piece, cx)? {
         tend::Kind::Passes(why) => {
             reasons.push(why);
@@ -61,19 +83,21 @@ pub(super) fn plan(
         tend::Kind::Read => {}
     }
     let bounds = piece.bounds().map_err(|unread| too_large(unread, piece, cx))?;
-    bounds.with_stack(|| read_and_plan(piece, cx, edits, reasons))
+    bounds.with_stack(|| read_and_plan(piece, cx, masked, edits, reasons))
 }
 
 fn read_and_plan(
     piece: &Piece<'_>,
     cx: &Context<'_>,
+    masked: bool,
     edits: &mut Edits,
     reasons: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     let Some(statement) = piece.tree() else { return Err(second::unreadable(piece, cx)) };
-    let survey = Survey::of(piece, &statement, cx);
-    if survey.reads.is_empty() && survey.targets.is_empty() && survey.row_types.is_empty() && !is_copy_table(&statement)
-    {
+    let survey = Survey::of(piece, &statement, cx, masked);
+    let of_catalog = !(survey.catalog.is_empty() && survey.catalog_calls.is_empty());
+    let of_table = !(survey.reads.is_empty() && survey.targets.is_empty() && survey.row_types.is_empty());
+    if !of_table && !of_catalog && !is_copy_table(&statement) {
         reasons.push("no reference means a table under migration".to_owned());
         return Ok(());
     }
@@ -175,6 +199,7 @@ impl Plan<'_, '_> {
         // In this order: a value that is written a second time is copied with the edits that names and reads need.
         self.target_names()?;
         self.reads()?;
+        self.catalog_reads()?;
         self.targets()
     }
 

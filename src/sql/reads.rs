@@ -295,7 +295,7 @@ impl Plan<'_, '_> {
     }
 
     /// `ONLY users *`, without alias and sample.
-    fn relation_range(&self, node: &SyntaxNode) -> Range<usize> {
+    pub(super) fn relation_range(&self, node: &SyntaxNode) -> Range<usize> {
         let whole = self.piece.range_of(node);
         let behind = node
             .children()
@@ -451,7 +451,7 @@ impl Plan<'_, '_> {
     }
 
     /// The column that a grouping expression is, directly, by position or by output name.
-    fn grouped_column(&self, grouping: &SyntaxNode, grouped: &Grouped) -> Option<(usize, String)> {
+    pub(super) fn grouped_column(&self, grouping: &SyntaxNode, grouped: &Grouped) -> Option<(usize, String)> {
         let expression = unwrapped(grouping.children().next()?);
         if let Some(reference) = self.reference_at(&expression) {
             return match self.survey.resolve(reference) {
@@ -501,7 +501,7 @@ impl Plan<'_, '_> {
     }
 
     /// Whether the grouped query names this column of the item outside of GROUP BY, or may.
-    fn selects(&self, grouped: &Grouped, item: usize, name: &str) -> bool {
+    pub(super) fn selects(&self, grouped: &Grouped, item: usize, name: &str) -> bool {
         let range = grouped.select.text_range();
         let starred = self.survey.stars.iter().any(|star| range.contains_range(star.node.text_range()));
         starred

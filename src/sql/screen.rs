@@ -8,6 +8,7 @@ use memchr::memchr2_iter;
 
 use super::lex::{self, Lexer, TokenKind};
 use crate::migration::Rules;
+use crate::migration::masks::{CATALOG_NEEDLES, is_catalog_name};
 
 /// How a text mentions the tables under migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Mention {
     No,
     /// As an identifier: the text must be read.
     Identifier,
+    /// Not itself, but the system catalogs that tell of them: the text is read, and passes as it is where it cannot be.
+    Catalog,
     /// Only inside string constants (a function body, a `regclass`): the text passes, and cannot be seen into.
     OnlyInString,
 }
@@ -25,6 +28,7 @@ pub enum Mention {
 pub struct Screen {
     needles: Vec<Needle>,
     names: HashSet<Box<str>>,
+    catalog: Vec<Needle>,
 }
 
 /// Bytes that every way to write a name has in it, `U&""` apart.
@@ -38,22 +42,14 @@ struct Needle {
 impl Screen {
     /// A screen for the tables of these rules.
     pub fn new(rules: &Rules) -> Screen {
-        Screen::of(rules.names().iter().map(|name| name.as_str()))
+        let catalog = if rules.is_empty() { Vec::new() } else { CATALOG_NEEDLES.map(Needle::new).into() };
+        Screen { catalog, ..Screen::of(rules.names().iter().map(|name| name.as_str())) }
     }
 
     fn of<'n>(names: impl Iterator<Item = &'n str>) -> Screen {
         let names: HashSet<Box<str>> = names.map(Box::from).collect();
-        let needles = names
-            .iter()
-            .map(|name| {
-                // A double quote in a name is written twice, so the longest part without one is looked for.
-                let part = name.split('"').max_by_key(|part| part.len()).unwrap_or("").to_ascii_lowercase();
-                let lower: Box<[u8]> = part.into_bytes().into();
-                let rare = (0..lower.len()).min_by_key(|at| commonness(lower[*at])).unwrap_or(0);
-                Needle { lower, rare }
-            })
-            .collect();
-        Screen { needles, names }
+        let needles = names.iter().map(|name| Needle::new(name)).collect();
+        Screen { needles, names, catalog: Vec::new() }
     }
 
     /// Whether there is nothing to look for.
@@ -63,27 +59,35 @@ impl Screen {
 
     /// How the text mentions a table under migration.
     pub fn mentions(&self, text: &[u8], standard_conforming_strings: bool) -> Mention {
-        if self.names.is_empty() || !(self.finds(text) || has_unicode_name(text)) {
+        let catalog = self.catalog.iter().any(|needle| needle.is_in(text));
+        if self.names.is_empty() || !(catalog || self.finds(text) || has_unicode_name(text)) {
             return Mention::No;
         }
-        self.lex(text, standard_conforming_strings)
+        self.lex(text, standard_conforming_strings, catalog, false)
+    }
+
+    /// The same for a session whose `search_path` has `information_schema` in it, or may have: its relations are found by
+    /// frequent words (`columns`), so that every text is read for them.
+    pub fn mentions_unqualified(&self, text: &[u8], standard_conforming_strings: bool) -> Mention {
+        if self.names.is_empty() {
+            return Mention::No;
+        }
+        self.lex(text, standard_conforming_strings, !self.catalog.is_empty(), true)
     }
 
     fn finds(&self, text: &[u8]) -> bool {
         self.needles.iter().any(|needle| needle.is_in(text))
     }
 
-    fn lex(&self, text: &[u8], standard_conforming_strings: bool) -> Mention {
-        let mut in_string = false;
+    /// `catalog`: names of the system catalogs count; `unqualified`: those of `information_schema` too.
+    fn lex(&self, text: &[u8], standard_conforming_strings: bool, catalog: bool, unqualified: bool) -> Mention {
+        let (mut in_string, mut in_catalog) = (false, false);
         let mut tokens = Lexer::new(text, standard_conforming_strings).significant().peekable();
         while let Some(token) = tokens.next() {
-            match token.kind {
+            let name = match token.kind {
                 TokenKind::Word | TokenKind::Quoted => {
-                    let found = self.finds(token.bytes(text))
-                        && lex::name(text, &token, '\\').is_some_and(|name| self.names.contains(name.as_str()));
-                    if found {
-                        return Mention::Identifier;
-                    }
+                    let worth = catalog || self.finds(token.bytes(text));
+                    if worth { lex::name(text, &token, '\\') } else { None }
                 }
                 TokenKind::UnicodeQuoted => {
                     let escape = match tokens.peek() {
@@ -94,29 +98,46 @@ impl Screen {
                         _ => None,
                     };
                     // A name that cannot be decoded is an error in PostgreSQL.
-                    let name = lex::name(text, &token, escape.unwrap_or('\\'));
-                    if name.is_some_and(|name| self.names.contains(name.as_str())) {
-                        return Mention::Identifier;
-                    }
+                    lex::name(text, &token, escape.unwrap_or('\\'))
                 }
                 TokenKind::Text
                 | TokenKind::EscapeText
                 | TokenKind::UnicodeText
                 | TokenKind::BitText
                 | TokenKind::DollarText
-                | TokenKind::Unterminated => in_string = in_string || self.finds(token.bytes(text)),
+                | TokenKind::Unterminated => {
+                    in_string = in_string || self.finds(token.bytes(text));
+                    None
+                }
                 TokenKind::Param
                 | TokenKind::Number
                 | TokenKind::Operator
                 | TokenKind::Mark(_)
-                | TokenKind::Comment => {}
+                | TokenKind::Comment => None,
+            };
+            let Some(name) = name else { continue };
+            if self.names.contains(name.as_str()) {
+                return Mention::Identifier;
             }
+            in_catalog = in_catalog || (!self.catalog.is_empty() && is_catalog_name(&name, unqualified));
         }
-        if in_string { Mention::OnlyInString } else { Mention::No }
+        match (in_catalog, in_string) {
+            (true, _) => Mention::Catalog,
+            (false, true) => Mention::OnlyInString,
+            (false, false) => Mention::No,
+        }
     }
 }
 
 impl Needle {
+    /// A double quote in a name is written twice, so the longest part without one is looked for.
+    fn new(name: &str) -> Needle {
+        let part = name.split('"').max_by_key(|part| part.len()).unwrap_or("").to_ascii_lowercase();
+        let lower: Box<[u8]> = part.into_bytes().into();
+        let rare = (0..lower.len()).min_by_key(|at| commonness(lower[*at])).unwrap_or(0);
+        Needle { lower, rare }
+    }
+
     fn is_in(&self, text: &[u8]) -> bool {
         let Some(&rare) = self.lower.get(self.rare) else { return true };
         memchr2_iter(rare, rare.to_ascii_uppercase(), text).any(|at| {
@@ -179,6 +200,27 @@ mod tests {
         for text in ["select 'users'", "do $$ begin delete from users; end $$", "select 'it''s users'"] {
             assert_eq!(screened(text), Mention::OnlyInString, "{text}");
         }
+    }
+
+    #[test]
+    fn the_system_catalogs_are_found_however_they_are_written() {
+        let names = Screen::of(["users"].into_iter());
+        let screen = Screen { catalog: CATALOG_NEEDLES.map(Needle::new).into(), ..names };
+        for (text, mention, unqualified) in [
+            ("select attname from pg_attribute", Mention::Catalog, Mention::Catalog),
+            ("SELECT PG_CATALOG.PG_GET_EXPR(a, b)", Mention::Catalog, Mention::Catalog),
+            ("select * from \"information_schema\".columns", Mention::Catalog, Mention::Catalog),
+            ("select * from U&\"pg\\005fclass\"", Mention::Catalog, Mention::Catalog),
+            ("select 1 from users, pg_class", Mention::Identifier, Mention::Identifier),
+            ("select columns from t", Mention::No, Mention::Catalog),
+            ("select 'pg_class'::regclass", Mention::No, Mention::No),
+            ("select pg_sleep(1), pg_classes", Mention::No, Mention::No),
+            ("select 'users' from pg_class", Mention::Catalog, Mention::Catalog),
+        ] {
+            assert_eq!(screen.mentions(text.as_bytes(), true), mention, "{text}");
+            assert_eq!(screen.mentions_unqualified(text.as_bytes(), true), unqualified, "{text}");
+        }
+        assert_eq!(Screen::default().mentions(b"select 1 from pg_class", true), Mention::No);
     }
 
     #[test]

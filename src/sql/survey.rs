@@ -7,6 +7,7 @@
 use squawk_syntax::{SyntaxKind, SyntaxNode, SyntaxToken};
 
 use super::Context;
+use super::catalog::CatalogRead;
 use super::read::Piece;
 use crate::migration::{TableRules, TableView};
 use crate::schema::{Ident, QualifiedName, Relation};
@@ -176,6 +177,12 @@ pub(super) struct Survey<'a> {
     pub row_types: Vec<(&'a TableRules, usize)>,
     /// Names of functions that are called.
     pub calls: Vec<String>,
+    /// Whether reads of the system catalogs are noted.
+    pub masked: bool,
+    /// Relations of the system catalogs that are not read as they stand.
+    pub catalog: Vec<CatalogRead<'a>>,
+    /// Calls of functions that tell of those, by name.
+    pub catalog_calls: Vec<(String, SyntaxNode)>,
     ctes: Vec<Cte>,
     entered: Vec<SyntaxNode>,
     sources: Vec<(SyntaxNode, Columns)>,
@@ -232,8 +239,8 @@ fn first_token(node: &SyntaxNode) -> Option<SyntaxToken> {
 }
 
 impl<'a> Survey<'a> {
-    /// Walks the statement.
-    pub fn of(piece: &'a Piece<'a>, statement: &SyntaxNode, cx: &'a Context<'a>) -> Survey<'a> {
+    /// Walks the statement. `masked`: reads of the system catalogs are noted.
+    pub fn of(piece: &'a Piece<'a>, statement: &SyntaxNode, cx: &'a Context<'a>, masked: bool) -> Survey<'a> {
         let mut survey = Survey {
             piece,
             cx,
@@ -249,6 +256,9 @@ impl<'a> Survey<'a> {
             natural: false,
             row_types: Vec::new(),
             calls: Vec::new(),
+            masked,
+            catalog: Vec::new(),
+            catalog_calls: Vec::new(),
             ctes: Vec::new(),
             entered: Vec::new(),
             sources: Vec::new(),
@@ -681,6 +691,7 @@ impl<'a> Survey<'a> {
         if let Some(sample) = child(node, SyntaxKind::TABLESAMPLE_CLAUSE) {
             self.expressions(&sample, Place { scope: Some(scope), ctes });
         }
+        let mut mask = None;
         let columns = match self.meaning(&parts, ctes) {
             Meaning::Migrating(rules) => {
                 self.read(rules, node, scope, alias, false);
@@ -688,7 +699,10 @@ impl<'a> Survey<'a> {
             }
             Meaning::Known(relation) => relation_columns(relation),
             Meaning::Cte(columns) => columns,
-            Meaning::Unknown => Columns::unknown(),
+            Meaning::Unknown => {
+                mask = self.mask_of(&parts);
+                mask.as_ref().map_or_else(Columns::unknown, |(mask, _)| Columns::of(mask.names()))
+            }
         };
         let aliases = child(node, SyntaxKind::FROM_ALIAS).and_then(|alias| self.column_aliases(&alias));
         let columns = rename(columns, aliases);
@@ -700,6 +714,12 @@ impl<'a> Survey<'a> {
             self.items[item].qualified = qualified(schema, table);
         }
         self.scopes[scope].items.push(item);
+        if let Some((mask, name)) = mask {
+            if plain {
+                self.items[item].qualified = Some(name.clone());
+            }
+            self.catalog.push(CatalogRead { mask, item, node: node.clone(), name });
+        }
     }
 
     fn alias(&self, node: &SyntaxNode) -> Option<(String, String)> {
@@ -1082,6 +1102,7 @@ impl<'a> Survey<'a> {
             && let Some(function) = parts.next()
         {
             let (mut path, _) = self.path(&function);
+            self.note_call(&path, node);
             self.calls.extend(path.pop());
         }
         for part in parts {

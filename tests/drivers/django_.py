@@ -1,5 +1,7 @@
-"""Django's ORM: create, bulk_create with conflicts, F expressions, Q, aggregation, values, select_for_update, iterator."""
+"""Django's ORM: create, bulk_create with conflicts, F expressions, Q, aggregation, values, select_for_update, iterator;
+inspectdb and introspection."""
 
+import io
 import sys
 from urllib.parse import urlsplit
 
@@ -24,7 +26,8 @@ settings.configure(
 )
 django.setup()
 
-from django.db import models, transaction  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import connection, models, transaction  # noqa: E402
 from django.db.models import Count, F, Q, Value  # noqa: E402
 from django.db.models.functions import Concat, Upper  # noqa: E402
 
@@ -38,7 +41,22 @@ class User(models.Model):
         db_table = "users"
 
 
+def inspected():
+    with connection.cursor() as cursor:
+        table = connection.introspection.get_table_description(cursor, "users")
+        columns = {column.name: (column.type_code, column.internal_size, column.null_ok) for column in table}
+        same(columns, {"id": (20, 8, False), "username": (1043, 255, False), "email": (25, None, True)})
+        constraints = connection.introspection.get_constraints(cursor, "users")
+        same(sorted(constraints), ["users_pkey", "users_username_key"])
+        same((constraints["users_username_key"]["columns"], constraints["users_username_key"]["unique"]), (["username"], True))
+    out = io.StringIO()
+    call_command("inspectdb", "users", stdout=out)
+    same("username = models.CharField(unique=True, max_length=255)" in out.getvalue(), True)
+    same("handle" in out.getvalue(), False)
+
+
 def round_(number):
+    inspected()
     name = f"django-{number}"
     mine = User.objects.filter(username__startswith="django-")
     mine.delete()

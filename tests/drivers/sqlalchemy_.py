@@ -1,8 +1,8 @@
-"""SQLAlchemy's ORM: mapped class, flush, bulk insert, relationship-free queries, upsert, reflection-free."""
+"""SQLAlchemy's ORM: mapped class, flush, bulk insert, relationship-free queries, upsert; reflection."""
 
 import sys
 
-from sqlalchemy import BigInteger, Identity, String, create_engine, delete, func, select, update
+from sqlalchemy import BigInteger, Identity, String, create_engine, delete, func, inspect, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -20,10 +20,21 @@ class User(Base):
     email: Mapped[str | None]
 
 
+COLUMNS = {"id": ("BIGINT", False), "username": ("VARCHAR(255)", False), "email": ("TEXT", True)}
+
 engine = create_engine(sys.argv[1].replace("postgres://", "postgresql+psycopg://"), pool_size=1)
 
 
+def reflected():
+    table = inspect(engine)
+    same({c["name"]: (str(c["type"]), c["nullable"]) for c in table.get_columns("users")}, COLUMNS)
+    same([(c["name"], c["column_names"]) for c in table.get_unique_constraints("users")], [("users_username_key", ["username"])])
+    same([(i["name"], i["column_names"]) for i in table.get_indexes("users")], [("users_username_key", ["username"])])
+    same((table.get_pk_constraint("users")["constrained_columns"], table.get_check_constraints("users")), (["id"], []))
+
+
 def round_(number):
+    reflected()
     name = f"sqlalchemy-{number}"
     with Session(engine) as session:
         session.execute(delete(User).where(User.username.like("sqlalchemy-%")))

@@ -1,7 +1,8 @@
-//! The whole of Crossfade on a real PostgreSQL: the demo, kills, rollbacks, differences, bad input.
+//! The whole of Crossfade on a real PostgreSQL: the demo, kills, rollbacks, differences, metadata, bad input.
 
 mod application;
 mod bad_input;
+mod catalog;
 mod common;
 mod corpus;
 mod demo;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossfade::demo::postgres::Postgres;
+use crossfade::migration::masks::masked_relations;
 use crossfade::migration::{
     ActiveMigration, Conversion, Epoch, Expr, Lens, LensColumn, OnUnsupported, Percent, Phase, Rules,
 };
@@ -408,11 +409,17 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, a.attname, a.attnum, format_type(
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-WHERE c.relkind IN ('r', 'v') AND n.nspname IN ('public', 'app') ORDER BY c.oid, a.attnum";
+WHERE c.relkind IN ('r', 'v') AND {which} ORDER BY c.oid, a.attnum";
 
 /// The relations of a database, in the test's own words (the product reads them in `catalog`).
 pub fn catalog(client: &mut Client) -> Catalog {
-    let reply = client.must(CATALOG_SQL);
+    let masked: Vec<String> = masked_relations().map(|(schema, name)| format!("('{schema}', '{name}')")).collect();
+    let system = relations(client, &format!("(n.nspname, c.relname) IN ({})", masked.join(", ")));
+    Catalog::new(relations(client, "n.nspname IN ('public', 'app')")).with_system(system)
+}
+
+fn relations(client: &mut Client, which: &str) -> Vec<Relation> {
+    let reply = client.must(&CATALOG_SQL.replace("{which}", which));
     let mut relations: Vec<(Relation, Vec<(i32, Ident)>)> = Vec::new();
     for row in &reply.results[0].rows {
         let text = |at: usize| row[at].clone().unwrap_or_default();
@@ -438,9 +445,10 @@ pub fn catalog(client: &mut Client) -> Catalog {
             key.push((place, ident(&text(4))));
         }
     }
-    Catalog::new(relations.into_iter().map(|(mut relation, mut key)| {
+    let keyed = relations.into_iter().map(|(mut relation, mut key)| {
         key.sort();
         relation.primary_key = key.into_iter().map(|(_, name)| name).collect();
         relation
-    }))
+    });
+    keyed.collect()
 }

@@ -35,6 +35,7 @@ const FILES: &[(&str, &str)] = &[
     ("writes", include_str!("cases/writes.sql")),
     ("orms", include_str!("cases/orms.sql")),
     ("names", include_str!("cases/names.sql")),
+    ("catalog", include_str!("cases/catalog.sql")),
     ("lenses", include_str!("cases/lenses.sql")),
     ("regressions", include_str!("cases/regressions.sql")),
 ];
