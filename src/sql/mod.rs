@@ -18,6 +18,7 @@ mod reads;
 mod resolve;
 mod screen;
 mod second;
+mod seen;
 mod survey;
 mod tend;
 mod update;
@@ -28,6 +29,7 @@ pub use classify::{CopyEnd, Kind, Setting, Statement, Statements, classify};
 pub use edits::{Edits, Overlap};
 pub use mask::{ErrorTexts, mask_error};
 pub use screen::{Mention, Screen};
+pub use seen::{Reading, Seen, Verb, seen};
 
 use crate::migration::{Bucket, OnUnsupported, Rules, Shape};
 use crate::schema::{Ident, Refusal, SqlState};
