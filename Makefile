@@ -3,11 +3,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-drivers bench postgres pgbouncer build
+.PHONY: help demo test test-parser test-drivers test-majors drivers-there fuzz fuzz-build bench postgres pgbouncer build
 
 CARGO ?= cargo
 # Passed on to `crossfade demo`: make demo DEMO="--rows 50000 --json"
 DEMO ?=
+# How long each fuzz target runs: make fuzz SECONDS=600
+SECONDS ?= 60
+# The test crates beside the product, which build what it does not need. They share its compiled dependencies, and take
+# the product as it is: a lock file of theirs that does not know a new dependency of it yet is not in the way.
+BESIDE := CARGO_TARGET_DIR=$(CURDIR)/target $(CARGO)
+CRATES := tests/pgquery fuzz tests/drivers/rust
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -26,15 +32,39 @@ demo: postgres build ## Rename a column of 200,000 rows under a running applicat
 
 test: postgres pgbouncer ## Format, lints, documentation, all tests
 	$(CARGO) fmt --check
+	for crate in $(CRATES); do $(CARGO) fmt --check --manifest-path $$crate/Cargo.toml; done
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) test --locked
+	$(MAKE) --no-print-directory test-parser fuzz-build drivers-there
 
-test-drivers: postgres build ## Run real drivers (Python, Node) through a migration; installs them under target/drivers
-	python3 -m venv target/drivers/python
-	target/drivers/python/bin/pip install --quiet 'psycopg[binary]' psycopg2-binary asyncpg sqlalchemy django
-	if command -v npm >/dev/null; then mkdir -p target/drivers/node && cd target/drivers/node && npm install --silent --no-save pg; fi
-	CROSSFADE_NODE_FOLDER=$(CURDIR)/target/drivers/node target/drivers/python/bin/python tests/drivers/run.py target/release/crossfade
+test-parser: ## Hold both readers of SQL against PostgreSQL's own parser (builds C, needs libclang)
+	@scripts/install-libclang
+	$(BESIDE) test --manifest-path tests/pgquery/Cargo.toml
+
+test-majors: postgres ## Run the tests against PostgreSQL 13 to 18 (needs npm; MAJORS="13 18" for some of them)
+	scripts/test-majors $(MAJORS)
+
+fuzz-build: ## Build the fuzz targets
+	$(BESIDE) build --manifest-path fuzz/Cargo.toml
+
+fuzz: ## Run the fuzz targets, SECONDS each
+	scripts/fuzz $(SECONDS)
+
+# The drivers whose runtimes are there; each other one is named.
+drivers-there: postgres
+	$(CARGO) build --locked
+	$(BESIDE) build --manifest-path tests/drivers/rust/Cargo.toml
+	if command -v python3 >/dev/null; then \
+		CROSSFADE_RUST_DRIVERS=$(CURDIR)/target/debug/rust-drivers python3 tests/drivers/run.py target/debug/crossfade; \
+	else echo "left out: all drivers (python3, which runs them, is not installed)"; fi
+
+test-drivers: postgres build ## Run all drivers through a migration; installs them under target/drivers (Debian: Java too)
+	@scripts/install-drivers
+	$(BESIDE) build --manifest-path tests/drivers/rust/Cargo.toml
+	CROSSFADE_DRIVERS=all CROSSFADE_NODE_FOLDER=$(CURDIR)/target/drivers/node \
+		CROSSFADE_RUST_DRIVERS=$(CURDIR)/target/debug/rust-drivers \
+		target/drivers/python/bin/python tests/drivers/run.py target/release/crossfade
 
 bench: postgres build ## Compare direct, PgBouncer and Crossfade in one sitting
 	bench/run

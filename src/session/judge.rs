@@ -36,16 +36,20 @@ impl Session {
     /// Judges a text under the pinned rules.
     pub(super) fn judge<H: Host>(&mut self, host: &mut H, text: &[u8], statements: &sql::Statements) -> Judgement {
         let Some(pinned) = self.pin.clone() else { return Judgement::Untouched };
+        // In another encoding a byte of a character may look like a backslash, and hide what is behind it.
+        if self.view.encoding == Encoding::Other && !text.is_ascii() {
+            let may = pinned.screen.may_mention(text) && !touch_no_table(statements);
+            return if may { Judgement::refused(unreadable()) } else { Judgement::Untouched };
+        }
         let mention = self.mention(&pinned, text);
+        if mention != Mention::Identifier && self.is_unsure_of_strings(&pinned, text) && !touch_no_table(statements) {
+            return self.without_names(statements);
+        }
         if mention == Mention::No {
             return Judgement::Untouched;
         }
         if mention == Mention::Catalog {
             return self.judge_catalog(host, text, statements);
-        }
-        // In another encoding a byte of a character may look like a quote, and hide what is behind it.
-        if self.view.encoding == Encoding::Other && !text.is_ascii() {
-            return Judgement::refused(unreadable());
         }
         if mention == Mention::OnlyInString || touch_no_table(statements) {
             return Judgement::Untouched;
@@ -120,6 +124,14 @@ impl Session {
             Rewrite::Refused(_) => Judgement::Unchanged,
             Rewrite::Unchanged | Rewrite::Rewritten(_) => decided(text, plan, statements),
         }
+    }
+
+    /// Whether a statement on its way may change how strings are read, and the text would then mention a table under
+    /// migration. When names are asked for, the server has told.
+    fn is_unsure_of_strings(&self, pinned: &Pinned, text: &[u8]) -> bool {
+        !self.view.valid
+            && memchr::memchr(b'\\', text).is_some()
+            && pinned.screen.mentions(text, !self.view.standard_conforming_strings) == Mention::Identifier
     }
 
     /// A text that needs names while they are not known.

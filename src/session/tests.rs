@@ -265,6 +265,37 @@ fn names_are_asked_once_and_the_client_sees_nothing_of_it() {
 }
 
 #[test]
+fn a_change_of_string_syntax_on_its_way_hides_nothing() {
+    let hidden = r"SELECT '\', ' || username FROM users --'";
+    check(&[
+        (
+            &format!("C Q SET standard_conforming_strings = off;C Q {hidden}"),
+            &format!(">Q SET standard_conforming_strings = off {ASKED} >S"),
+        ),
+        ("S C SET;S S standard_conforming_strings off;S Z I", "<C SET <S <Z I"),
+        // The end of the transaction in which something was set may have set it back: asked once more.
+        ("S names;S Z I", &format!("{ASKED} >S")),
+        ("S names;S Z I", r">Q SELECT '\', ' || handle FROM users --'"),
+    ]);
+    check(&[
+        (&format!("C Q {hidden}"), &format!("{ASKED} >S")),
+        ("S names;S Z I", &format!(">Q {hidden}")),
+        ("S T;S C SELECT 1;S Z I", "<T <C SELECT 1 <Z I"),
+        (&format!("C Q {hidden}"), &format!(">Q {hidden}")),
+    ]);
+}
+
+#[test]
+fn nothing_hides_in_an_encoding_that_is_not_read() {
+    check(&[
+        ("C Q SET client_encoding = SJIS", ">Q SET client_encoding = SJIS"),
+        ("S C SET;S S client_encoding SJIS;S Z I", "<C SET <S <Z I"),
+        ("C Q SELECT 'é' /* FROM users */", "<E 22021 <Z I"),
+        ("C Q SELECT 'é'", ">Q SELECT 'é'"),
+    ]);
+}
+
+#[test]
 fn a_question_within_a_batch_ends_in_flush() {
     check(&[
         ("C P - SELECT username FROM users;C B -;C E -;C S", &format!("{ASKED} >C >H")),

@@ -215,6 +215,8 @@ pub(super) fn split(text: &[u8], tokens: &[Token]) -> Vec<Range<usize>> {
         match token.kind {
             TokenKind::Mark(b'(' | b'[') => depth += 1,
             TokenKind::Mark(b')' | b']') => depth = depth.saturating_sub(1),
+            // Behind a dot or AS these words are names.
+            TokenKind::Word if atomic > 0 && index > start && is_label(text, &tokens[index - 1]) => {}
             TokenKind::Word if atomic > 0 && token.is_word(text, "case") => atomic += 1,
             TokenKind::Word if atomic > 0 && token.is_word(text, "end") => atomic -= 1,
             TokenKind::Word if token.is_word(text, "atomic") => {
@@ -244,6 +246,11 @@ pub(super) fn split(text: &[u8], tokens: &[Token]) -> Vec<Range<usize>> {
     ranges.push(start..tokens.len());
     ranges.retain(|range| !range.is_empty());
     ranges
+}
+
+/// Whether any word behind this token is a name.
+fn is_label(text: &[u8], token: &Token) -> bool {
+    token.is_mark(b'.') || token.is_word(text, "as")
 }
 
 fn describe(text: &[u8], tokens: &[Token]) -> Option<Statement> {

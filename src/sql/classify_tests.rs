@@ -27,6 +27,8 @@ fn texts_are_split_where_postgresql_splits_them() {
     assert_eq!(kinds("create rule r as on insert to t do (select 1; select 2); select 3"), [Kind::Ddl, Kind::Select]);
     let body = "create function f() returns int begin atomic select 1; select case when true then 2 end; end; select 3";
     assert_eq!(kinds(body), [Kind::Ddl, Kind::Select]);
+    let body = "create procedure p() begin atomic select t.case, 1 as end from t; end; select 3";
+    assert_eq!(kinds(body), [Kind::Ddl, Kind::Select]);
     let text = "select 1;  update t set a = 2 ;";
     let ranges: Vec<_> = classify(text.as_bytes(), true).iter().map(|s| &text[s.range.clone()]).collect();
     assert_eq!(ranges, ["select 1", "update t set a = 2"]);

@@ -126,10 +126,7 @@ impl<'t> Lexer<'t> {
             b'"' => self.quoted(1, TokenKind::Quoted),
             b'e' | b'E' if second == b'\'' => self.text_constant(2, true),
             b'n' | b'N' if second == b'\'' => self.text_constant(2, self.escapes),
-            b'b' | b'B' | b'x' | b'X' if second == b'\'' => match self.text_constant(2, false) {
-                TokenKind::Unterminated => TokenKind::Unterminated,
-                _ => TokenKind::BitText,
-            },
+            b'b' | b'B' | b'x' | b'X' if second == b'\'' => self.bit_constant(),
             b'u' | b'U' if second == b'&' && self.byte(self.at + 2) == b'"' => self.quoted(3, TokenKind::UnicodeQuoted),
             b'u' | b'U' if second == b'&' && self.byte(self.at + 2) == b'\'' => match self.text_constant(3, false) {
                 TokenKind::Unterminated => TokenKind::Unterminated,
@@ -174,6 +171,20 @@ impl<'t> Lexer<'t> {
                 _ => self.at += 1,
             }
         }
+    }
+
+    /// A bit string: here two quotes are not one, but an end and a beginning.
+    fn bit_constant(&mut self) -> TokenKind {
+        self.at += 2;
+        while let Some(found) = memchr(b'\'', self.text.get(self.at..).unwrap_or_default()) {
+            self.at += found + 1;
+            match continuation(self.text, self.at) {
+                Some(next) => self.at = next + 1,
+                None => return TokenKind::BitText,
+            }
+        }
+        self.at = self.text.len();
+        TokenKind::Unterminated
     }
 
     fn quoted(&mut self, prefix: usize, kind: TokenKind) -> TokenKind {
@@ -374,23 +385,32 @@ pub fn name(text: &[u8], token: &Token, escape: char) -> Option<String> {
         | TokenKind::Comment
         | TokenKind::Unterminated => return None,
     };
-    if name.len() > IDENT_BYTES_MAX {
-        let cut = (0..=IDENT_BYTES_MAX).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
-        name.truncate(cut);
-    }
+    cut(&mut name);
     Some(name)
 }
 
-/// The value of a plain string constant, as far as settings need it: quotes undone, escapes of `E''` left out.
+/// Cuts a name to the length that PostgreSQL keeps.
+pub(super) fn cut(name: &mut String) {
+    if name.len() > IDENT_BYTES_MAX {
+        let end = (0..=IDENT_BYTES_MAX).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+        name.truncate(end);
+    }
+}
+
+/// The value of a string constant: quotes and escapes undone, its parts joined. `None` for what is none.
+///
+/// Of a `U&'...'` the escapes are left as they are: nothing that is read here may be one.
 pub fn string_value(text: &[u8], token: &Token) -> Option<String> {
     let bytes = token.bytes(text);
-    let from = memchr(b'\'', bytes)?;
     match token.kind {
-        TokenKind::Text | TokenKind::EscapeText | TokenKind::UnicodeText | TokenKind::BitText => {
-            Some(unquote(bytes.get(from + 1..bytes.len().checked_sub(1)?)?, b'\''))
+        TokenKind::Text | TokenKind::UnicodeText | TokenKind::BitText => constant_value(bytes, false),
+        TokenKind::EscapeText => constant_value(bytes, true),
+        TokenKind::DollarText => {
+            let delimiter = memchr(b'$', bytes.get(1..)?)? + 2;
+            let inner = bytes.get(delimiter..bytes.len().checked_sub(delimiter)?)?;
+            Some(String::from_utf8_lossy(inner).into_owned())
         }
-        TokenKind::DollarText
-        | TokenKind::Word
+        TokenKind::Word
         | TokenKind::Quoted
         | TokenKind::UnicodeQuoted
         | TokenKind::Param
@@ -399,6 +419,71 @@ pub fn string_value(text: &[u8], token: &Token) -> Option<String> {
         | TokenKind::Mark(_)
         | TokenKind::Comment
         | TokenKind::Unterminated => None,
+    }
+}
+
+fn constant_value(bytes: &[u8], escapes: bool) -> Option<String> {
+    let mut at = memchr(b'\'', bytes)? + 1;
+    let mut value = Vec::with_capacity(bytes.len());
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, bytes.get(at + 1)) {
+            (b'\'', Some(b'\'')) => {
+                value.push(b'\'');
+                at += 2;
+            }
+            (b'\'', _) => match continuation(bytes, at + 1) {
+                Some(next) => at = next + 1,
+                None => break,
+            },
+            (b'\\', Some(_)) if escapes => at += escaped(&bytes[at + 1..], &mut value),
+            (byte, _) => {
+                value.push(byte);
+                at += 1;
+            }
+        }
+    }
+    Some(String::from_utf8_lossy(&value).into_owned())
+}
+
+/// Appends what the escape behind a backslash stands for; how many bytes it has, backslash included.
+fn escaped(behind: &[u8], value: &mut Vec<u8>) -> usize {
+    let digits = |from: usize, most: usize, radix: u32| {
+        let digits = behind.get(from..).unwrap_or_default().iter().take(most);
+        digits.take_while(|byte| (**byte as char).is_digit(radix)).count()
+    };
+    let code = |from: usize, count: usize, radix: u32| {
+        let digits = behind.get(from..from + count).and_then(|digits| std::str::from_utf8(digits).ok());
+        digits.and_then(|digits| u32::from_str_radix(digits, radix).ok()).unwrap_or(0)
+    };
+    match behind.first() {
+        Some(b'0'..=b'7') => {
+            let count = digits(0, 3, 8);
+            value.push(code(0, count, 8) as u8);
+            1 + count
+        }
+        Some(b'x') if digits(1, 2, 16) > 0 => {
+            let count = digits(1, 2, 16);
+            value.push(code(1, count, 16) as u8);
+            2 + count
+        }
+        Some(letter @ (b'u' | b'U')) => {
+            let count = if *letter == b'u' { 4 } else { 8 };
+            let decoded = char::from_u32(code(1, count, 16)).unwrap_or(char::REPLACEMENT_CHARACTER);
+            value.extend(decoded.encode_utf8(&mut [0; 4]).bytes());
+            2 + digits(1, count, 16)
+        }
+        Some(letter) => {
+            value.push(match letter {
+                b'b' => 8,
+                b'f' => 12,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                other => *other,
+            });
+            2
+        }
+        None => 1,
     }
 }
 

@@ -23,6 +23,8 @@ fn strings_end_where_postgresql_ends_them() {
     assert_eq!(lexed("a$b$c $1", true), ["Word a$b$c", "Param $1"]);
     assert_eq!(lexed("B'01' X'ff' N'n' U&'\\0061'", true).len(), 4);
     assert_eq!(lexed("/* a /* b */ c */ d", true), ["Comment /* a /* b */ c */", "Word d"]);
+    assert_eq!(lexed("B'0''1' X'a'\n'b'", true), ["BitText B'0'", "Text '1'", "BitText X'a'\n'b'"]);
+    assert_eq!(lexed(r"B'0''\'' y", false), ["BitText B'0'", r"EscapeText '\''", "Word y"]);
     assert_eq!(lexed("'open", true), ["Unterminated 'open"]);
     assert_eq!(lexed("/* open /* */", true), ["Unterminated /* open /* */"]);
 }
@@ -44,6 +46,10 @@ fn names_are_folded_decoded_and_cut() {
     assert_eq!(of("\"Us\"\"ers\"").as_deref(), Some("Us\"ers"));
     assert_eq!(of("U&\"\\0075sers\"").as_deref(), Some("users"));
     assert_eq!(of("U&\"!0075sers\" UESCAPE '!'").as_deref(), Some("users"));
+    // The escape character may come in any form of a string constant.
+    for escape in ["E'\\x21'", "E'\\041'", "E'\\u0021'", "$$!$$", "$a$!$a$", "''\n'!'", "/* ' */ -- '\n '!'"] {
+        assert_eq!(of(&format!("U&\"!0075sers\" UESCAPE {escape}")).as_deref(), Some("users"), "{escape}");
+    }
     assert_eq!(of("u&\"\\+000075s\\\\\"").as_deref(), Some("us\\"));
     assert_eq!(of(&"x".repeat(70)).map(|name| name.len()), Some(63));
     assert_eq!(of(&format!("\"{}ü\"", "x".repeat(62))).map(|name| name.len()), Some(62));

@@ -19,6 +19,7 @@ mod reads;
 mod resolve;
 mod screen;
 mod second;
+mod seen;
 mod survey;
 mod tend;
 mod update;
@@ -29,6 +30,7 @@ pub use classify::{CopyEnd, Kind, Setting, Statement, Statements, classify};
 pub use edits::{Edits, Overlap};
 pub use mask::{ErrorTexts, mask_error};
 pub use screen::{Mention, Screen};
+pub use seen::{Reading, Seen, Verb, seen};
 
 use crate::migration::masks::finds_unqualified;
 use crate::migration::{Bucket, OnUnsupported, Rules, Shape};

@@ -46,7 +46,7 @@ impl Survey<'_> {
     pub(super) fn item_named(&self, qualifier: &[String], scope: ScopeId) -> Option<ItemId> {
         let mut next = Some(scope);
         while let Some(scope) = next.and_then(|id| self.scopes.get(id)) {
-            let found = scope.items.iter().copied().find(|id| {
+            let found = scope.items.iter().chain(&scope.named_only).copied().find(|id| {
                 let item = &self.items[*id];
                 match qualifier {
                     [] => false,

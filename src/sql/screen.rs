@@ -3,6 +3,7 @@
 //! Pure. Looks for names only; what a name means (CTE, alias, other schema) is decided by the rewriter.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use memchr::memchr2_iter;
 
@@ -37,6 +38,8 @@ struct Needle {
     lower: Box<[u8]>,
     /// The byte to search for: the one that SQL has least often.
     rare: usize,
+    /// The longest part of it that is the same in every encoding.
+    ascii: Range<usize>,
 }
 
 impl Screen {
@@ -73,6 +76,16 @@ impl Screen {
             return Mention::No;
         }
         self.lex(text, standard_conforming_strings, !self.catalog.is_empty(), true)
+    }
+
+    /// Whether a text of any encoding could mention a table under migration, as far as bytes tell: where a string or a
+    /// comment ends is not looked at, and of a name only its ASCII part.
+    pub fn may_mention(&self, text: &[u8]) -> bool {
+        let ascii = |needle: &Needle| {
+            let part = &needle.lower[needle.ascii.clone()];
+            part.is_empty() || text.windows(part.len()).any(|found| found.eq_ignore_ascii_case(part))
+        };
+        !self.names.is_empty() && (self.needles.iter().any(ascii) || has_unicode_name(text))
     }
 
     fn finds(&self, text: &[u8]) -> bool {
@@ -135,7 +148,7 @@ impl Needle {
         let part = name.split('"').max_by_key(|part| part.len()).unwrap_or("").to_ascii_lowercase();
         let lower: Box<[u8]> = part.into_bytes().into();
         let rare = (0..lower.len()).min_by_key(|at| commonness(lower[*at])).unwrap_or(0);
-        Needle { lower, rare }
+        Needle { ascii: ascii_part(&lower), lower, rare }
     }
 
     fn is_in(&self, text: &[u8]) -> bool {
@@ -146,6 +159,20 @@ impl Needle {
                 .is_some_and(|found| found.eq_ignore_ascii_case(&self.lower))
         })
     }
+}
+
+fn ascii_part(bytes: &[u8]) -> Range<usize> {
+    let mut longest = 0..0;
+    let mut start = 0;
+    for at in 0..=bytes.len() {
+        if bytes.get(at).is_none_or(|byte| !byte.is_ascii()) {
+            if at - start > longest.len() {
+                longest = start..at;
+            }
+            start = at + 1;
+        }
+    }
+    longest
 }
 
 /// Whether a `U&"` is in the text: behind it any name can hide.
@@ -182,6 +209,9 @@ mod tests {
             "select * from public . users",
             "select * from U&\"\\0075sers\"",
             "select * from u&\"!0075sers\" uescape '!'",
+            "select * from u&\"!0075sers\" uescape e'\\x21'",
+            "select * from u&\"!0075sers\" uescape $$!$$",
+            "select * from u&\"!0075sers\" uescape ''\n'!'",
             "select 1 from/**/users--",
             "select * from \"Odd \"\"Name\"\"\"",
             "select 1FROM users",
@@ -228,5 +258,11 @@ mod tests {
         let screen = Screen::of(["users"].into_iter());
         assert_eq!(screen.mentions(b"select '\xff\xfe' from users", true), Mention::Identifier);
         assert_eq!(screen.mentions(b"select '\xff\xfe'", true), Mention::No);
+        // Behind E'\x83\x5c' (one character in SJIS) a reader of bytes is still in the string.
+        let hidden = b"select e'\x83\x5c', '/*', * from Users -- */";
+        assert_eq!(screen.mentions(hidden, true), Mention::No);
+        assert!(screen.may_mention(hidden) && !screen.may_mention(b"select e'\x83\x5c'"));
+        let latin = Screen::of(["na\u{ef}ve"].into_iter());
+        assert!(latin.may_mention(b"select * from Na\xefve") && !latin.may_mention(b"select * from n"));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{ObjectNamePart, Statement, visit_relations};
+use sqlparser::ast::{ObjectNamePart, SetExpr, Statement, visit_relations};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use squawk_syntax::{SyntaxKind, SyntaxNode};
@@ -16,6 +16,7 @@ use super::Context;
 use super::lex::TokenKind;
 use super::plan::{concerned, refuse};
 use super::read::Piece;
+use super::seen::{Reading, Verb};
 use super::survey::Survey;
 use crate::schema::{Refusal, SqlState};
 
@@ -59,6 +60,34 @@ pub(super) fn agrees(
     ))
 }
 
+/// What the second reader makes of a statement.
+pub(super) fn reading(piece: &Piece<'_>, cx: &Context<'_>) -> Reading {
+    if !comparable(piece, cx) {
+        return Reading::NotAsked;
+    }
+    let Some(read) = second(piece) else { return Reading::Unread };
+    let tables = tables_in(&read, cx).into_iter().map(|name| (name, None)).collect();
+    Reading::Read { verb: verb_of(&read), tables }
+}
+
+/// A WITH before INSERT, UPDATE, DELETE or MERGE is a query to this reader; the verb is in its body.
+fn verb_of(statement: &Statement) -> Verb {
+    match statement {
+        Statement::Query(query) => match query.body.as_ref() {
+            SetExpr::Insert(inner) | SetExpr::Update(inner) | SetExpr::Delete(inner) | SetExpr::Merge(inner) => {
+                verb_of(inner)
+            }
+            _ => Verb::Select,
+        },
+        Statement::Insert(_) => Verb::Insert,
+        Statement::Update(_) => Verb::Update,
+        Statement::Delete(_) => Verb::Delete,
+        Statement::Merge(_) => Verb::Merge,
+        Statement::Copy { .. } => Verb::Copy,
+        _ => Verb::Other,
+    }
+}
+
 /// Whether the second reader can be asked: names written plainly, and nothing that it is known to misread.
 fn comparable(piece: &Piece<'_>, cx: &Context<'_>) -> bool {
     let text = piece.source.as_bytes();
@@ -98,7 +127,9 @@ fn tables_in(statement: &Statement, cx: &Context<'_>) -> BTreeSet<String> {
     let mut tables = BTreeSet::new();
     let _: ControlFlow<()> = visit_relations(statement, |relation| {
         if let Some(ObjectNamePart::Identifier(ident)) = relation.0.last() {
-            let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() };
+            let mut name =
+                if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() };
+            super::lex::cut(&mut name);
             if cx.rules.names().iter().any(|known| known.as_str() == name) {
                 tables.insert(name);
             }

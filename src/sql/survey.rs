@@ -20,6 +20,8 @@ pub(super) type ItemId = usize;
 pub(super) struct Scope {
     pub parent: Option<ScopeId>,
     pub items: Vec<ItemId>,
+    /// Items that only a qualified name or their own reaches: `old` and `new` in RETURNING.
+    pub named_only: Vec<ItemId>,
     /// The output names of the query, for ORDER BY and GROUP BY.
     pub outputs: Vec<String>,
     /// Columns that USING or NATURAL made one of several items' columns.
@@ -496,7 +498,8 @@ impl<'a> Survey<'a> {
         let mut next = Some(scope);
         while let Some(at) = next.and_then(|id| self.scopes.get(id)) {
             let mut found = false;
-            for item in at.items.iter().filter_map(|id| self.items.get(*id)) {
+            let named_only = at.named_only.iter().filter(|_| !qualifier.is_empty());
+            for item in at.items.iter().chain(named_only).filter_map(|id| self.items.get(*id)) {
                 let named = match qualifier {
                     [] => true,
                     [alias] => item.alias.as_ref() == Some(alias),
@@ -950,9 +953,31 @@ impl<'a> Survey<'a> {
     }
 
     fn returning(&mut self, node: &SyntaxNode, scope: ScopeId, ctes: Option<usize>) -> Columns {
+        self.row_versions(node, scope);
         let outputs = child(node, SyntaxKind::TARGET_LIST).map(|list| self.outputs(&list, scope));
         self.expressions(node, Place { scope: Some(scope), ctes });
         outputs.unwrap_or_default()
+    }
+
+    /// From version 18 on, `old` and `new` are the written row before and after, unless something else has the name;
+    /// `RETURNING WITH (OLD AS o)` calls it otherwise. Older servers refuse the name in any text.
+    fn row_versions(&mut self, returning: &SyntaxNode, scope: ScopeId) {
+        let target = self.scopes[scope].items.iter().find_map(|item| match self.items[*item].source {
+            Source::Target(target) => Some((target, self.items[*item].columns.clone())),
+            Source::Read(_) | Source::Excluded(_) | Source::Other => None,
+        });
+        let Some((target, columns)) = target else { return };
+        let options = child(returning, SyntaxKind::RETURNING_OPTION_LIST);
+        for (kind, name) in [(SyntaxKind::RETURNING_OLD, "old"), (SyntaxKind::RETURNING_NEW, "new")] {
+            let option = options.as_ref().and_then(|list| child(list, kind));
+            let given = option.and_then(|option| self.path(&option).0.pop());
+            if given.is_none() && self.item_named(&[name.to_owned()], scope).is_some() {
+                continue;
+            }
+            let alias = given.unwrap_or_else(|| name.to_owned());
+            let item = self.item(Some(alias.clone()), quoted(&alias), columns.clone(), Source::Target(target));
+            self.scopes[scope].named_only.push(item);
+        }
     }
 
     fn update_or_delete(&mut self, node: &SyntaxNode, place: Place) -> Columns {

@@ -97,13 +97,18 @@ fn has_word(piece: &Piece<'_>, word: &str) -> bool {
 fn creates_from_query(piece: &Piece<'_>) -> bool {
     let at = |word: &str| (1..piece.tokens.len().min(7)).find(|index| piece.is_word(*index, word));
     let routine = ["function", "procedure", "rule", "trigger", "policy", "index", "type", "schema", "aggregate"];
-    let table = at("table").is_some() && has_word(piece, "as") && has_query(piece);
+    let table = at("table").is_some() && has_query(piece);
     !routine.iter().any(|word| at(word).is_some()) && (at("view").is_some() || table)
 }
 
+/// Whether an AS stands outside of brackets: `GENERATED ALWAYS AS` stands inside.
 fn has_query(piece: &Piece<'_>) -> bool {
-    ["select", "values", "with", "execute"].iter().any(|word| has_word(piece, word))
-        || (3..piece.tokens.len()).any(|index| piece.is_word(index, "table") && piece.is_word(index - 1, "as"))
+    let mut depth = 0usize;
+    piece.tokens.iter().enumerate().any(|(index, (token, _))| {
+        depth += usize::from(token.is_mark(b'('));
+        depth -= usize::from(token.is_mark(b')') && depth > 0);
+        depth == 0 && piece.is_word(index, "as")
+    })
 }
 
 /// Behind the name of the table that a CREATE TABLE makes: it is another relation, or PostgreSQL refuses it.

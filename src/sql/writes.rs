@@ -75,8 +75,13 @@ impl Plan<'_, '_> {
     /// `username(users)` is another way to write `users.username`.
     fn refuse_row_functions(&self, target: &Target<'_>) -> Result<(), Refusal> {
         let called = sensitive(target.view).find(|name| self.survey.calls.iter().any(|call| call == name.as_str()));
+        let is_target = |source| match source {
+            Source::Target(of) => self.survey.targets[of].item == target.item,
+            Source::Read(_) | Source::Excluded(_) | Source::Other => false,
+        };
+        let mut rows = (0..self.survey.items.len()).filter(|item| is_target(self.survey.items[*item].source));
         match called {
-            Some(name) if self.uses_row(target.item) => {
+            Some(name) if rows.any(|item| self.uses_row(item)) => {
                 Err(refuse(target.rules, &format!("{name}(...) over a whole row"), "It may stand for the column."))
             }
             Some(_) | None => Ok(()),

@@ -3,7 +3,9 @@
 
 Each driver is a process that keeps its connections and all that it prepared; it runs one round in every phase. Exits 0
 when every round of every driver was as on a table that never changed. Drivers whose runtime is missing are named and left
-out. Usage: run.py PATH_OF_CROSSFADE (PYTHON with the drivers: this interpreter; NODE_PATH for node-postgres).
+out; with CROSSFADE_DRIVERS=all that is a failure. Usage: run.py PATH_OF_CROSSFADE (drivers of Python: those of this
+interpreter; CROSSFADE_NODE_FOLDER: where node-postgres is installed; CROSSFADE_RUST_DRIVERS: the program of
+tests/drivers/rust).
 """
 
 import glob
@@ -21,7 +23,10 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DEADLINE_SECONDS = 120
+JDBC = "/usr/share/java/postgresql.jar"
 PYTHON = {
+    "psql_": [],
+    "pgbench_": [],
     "psycopg3": ["psycopg"],
     "psycopg2_": ["psycopg2"],
     "asyncpg_": ["asyncpg"],
@@ -49,13 +54,19 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def installed():
+    return sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[-2]))[-1]
+
+
 class Stage:
     """A throwaway PostgreSQL and a proxy before it."""
 
     def __init__(self, crossfade):
         self.folder = tempfile.mkdtemp(prefix="crossfade-drivers-")
         self.port, self.proxy_port, self.admin_port = free_port(), free_port(), free_port()
-        self.binaries = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[-2]))[-1]
+        self.binaries = os.environ.get("CROSSFADE_PG_BIN") or installed()
+        for program in ("psql", "pgbench"):
+            os.environ.setdefault(f"CROSSFADE_{program.upper()}", f"{self.binaries}/{program}")
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres")
         data = f"{self.folder}/data"
@@ -64,7 +75,7 @@ class Stage:
         self.server(f"pg_ctl -D {data} -o '{options}' -l {self.folder}/log -w start")
         for command in TABLE.split(";"):
             subprocess.run(
-                ["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", command],
+                [f"{self.binaries}/psql", "-qX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", command],
                 check=True,
             )
         self.proxy = subprocess.Popen(
@@ -111,28 +122,64 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def drivers(url):
-    """The drivers that are there, as processes that wait for their first round."""
-    started = {}
+def commands(url):
+    """The command of each driver that is there; of each other one why it is not."""
+    found, missing = {}, {}
     for name, modules in PYTHON.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        if missing:
-            print(f"left out: {name} ({', '.join(missing)} not installed)")
-            continue
-        started[name] = [sys.executable, f"{HERE}/{name}.py", url]
+        lacking = [module for module in modules if importlib.util.find_spec(module) is None]
+        if lacking:
+            missing[name] = f"{', '.join(lacking)} not installed"
+        else:
+            found[name] = [sys.executable, f"{HERE}/{name}.py", url]
     node = os.environ.get("CROSSFADE_NODE_FOLDER")
-    if node and shutil.which("node"):
+    if node and shutil.which("node") and os.path.isdir(f"{node}/node_modules/pg"):
         # Packages are found beside the script that imports them.
         shutil.copy(f"{HERE}/node_postgres.mjs", f"{node}/node_postgres.mjs")
-        started["node_postgres"] = ["node", f"{node}/node_postgres.mjs", url]
+        found["node_postgres"] = ["node", f"{node}/node_postgres.mjs", url]
     else:
-        print("left out: node_postgres (set CROSSFADE_NODE_FOLDER to a folder where pg is installed)")
+        missing["node_postgres"] = "set CROSSFADE_NODE_FOLDER to a folder where pg is installed"
+    rust = os.environ.get("CROSSFADE_RUST_DRIVERS")
+    for name in ("tokio-postgres", "sqlx"):
+        if rust and os.path.exists(rust):
+            found[name] = [rust, name, url]
+        else:
+            missing[name] = "set CROSSFADE_RUST_DRIVERS to the program of tests/drivers/rust"
+    if shutil.which("javac") and os.path.exists(JDBC):
+        found["jdbc"] = ["java", "-XX:+UseSerialGC", "-Xmx256m", "-cp", JDBC, f"{HERE}/java/Jdbc.java", url]
+    else:
+        missing["jdbc"] = f"javac or {JDBC} is not there"
+    return found, missing
+
+
+def drivers(url):
+    """The drivers that are there, as processes that wait for their first round."""
+    found, missing = commands(url)
+    for name, why in missing.items():
+        print(f"left out: {name} ({why})", flush=True)
+    if missing and os.environ.get("CROSSFADE_DRIVERS") == "all":
+        raise SystemExit("a driver is missing")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    running = {name: subprocess.Popen(command, **pipes) for name, command in started.items()}
-    for name, process in running.items():
-        if process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{name} did not start")
+    running = {name: subprocess.Popen(command, **pipes) for name, command in found.items()}
+    try:
+        for name, process in running.items():
+            if process.stdout.readline().strip() != "ready":
+                raise SystemExit(f"{name} did not start")
+    except BaseException:
+        end(running)
+        raise
     return running
+
+
+def end(running):
+    """A driver ends with its input, and takes what it started with it."""
+    for process in running.values():
+        process.stdin.close()
+    for process in running.values():
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class Rounds:
@@ -182,8 +229,7 @@ def main():
         if running:
             migrate(stage, rounds)
     finally:
-        for process in running.values():
-            process.kill()
+        end(running)
         stage.end()
     print(f"{rounds.passed} passed, {rounds.failed} failed")
     return 1 if rounds.failed else 0

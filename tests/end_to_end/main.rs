@@ -7,6 +7,7 @@ mod common;
 mod corpus;
 mod demo;
 mod differential;
+mod majors;
 mod null;
 mod raw;
 mod rollback;

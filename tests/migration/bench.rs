@@ -231,6 +231,11 @@ impl Bench {
         rows.map(|row| (0..row.len()).map(|at| row.get(at).unwrap_or("NULL")).collect::<Vec<_>>().join("|")).collect()
     }
 
+    /// The server's `server_version_num`.
+    pub async fn version(&self) -> u32 {
+        self.rows("SHOW server_version_num").await[0].parse().unwrap()
+    }
+
     /// The user's schemas as pg_dump writes them.
     pub fn dump(&self) -> String {
         let output = Command::new(self.server.binaries().join("pg_dump"))

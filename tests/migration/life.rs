@@ -178,7 +178,15 @@ async fn the_plan_shows_every_statement() {
     let bench = bench(RICH, &narrower()).await;
     let migration = bench.migration().await;
     let plan = plan::plan(&migration, &bench.detail(&migration).await).unwrap();
-    insta::assert_snapshot!("plan", plan.text());
+    let mut text = plan.text();
+    if bench.version().await < 140_000 {
+        // Columns have no compression of their own yet.
+        let storage = "ALTER TABLE public.users ALTER COLUMN handle SET STORAGE EXTERNAL;\n";
+        let compression = "ALTER TABLE public.users ALTER COLUMN handle SET COMPRESSION pglz;\n";
+        assert!(!text.contains(compression));
+        text = text.replace(storage, &format!("{storage}{compression}"));
+    }
+    insta::assert_snapshot!("plan", text);
     assert!(serde_json::to_string(&plan).unwrap().contains("access_exclusive"));
 }
 

@@ -35,6 +35,9 @@ pub struct Case {
     pub class_only: bool,
     /// Sent by the simple protocol only.
     pub simple_only: bool,
+    /// The detail of an undefined column's error is not compared: from version 16 on it tells of columns elsewhere in the
+    /// statement, of which an inline view has others than the table.
+    pub lax_detail: bool,
 }
 
 /// How an `auto` session is judged where the statement fails in the old shape.
@@ -135,6 +138,18 @@ fn unescaped(text: &str) -> Vec<u8> {
 }
 
 impl Case {
+    /// The oldest major that has the syntax.
+    pub fn since(&self) -> u32 {
+        let has = |wanted: &str| self.steps.iter().any(|step| step.contains(wanted));
+        if has("MERGE INTO") {
+            15
+        } else if has("bio[") {
+            14
+        } else {
+            13
+        }
+    }
+
     /// Whether rows stand in an order that the client asked for.
     pub fn ordered(&self) -> bool {
         !self.unordered && self.steps.iter().any(|step| step.to_ascii_lowercase().contains("order by"))

@@ -380,6 +380,12 @@ impl World {
         world
     }
 
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        let reply = self.connect("postgres").must("SELECT current_setting('server_version_num')::int / 10000");
+        reply.results[0].rows[0][0].clone().and_then(|text| text.parse().ok()).expect("a number")
+    }
+
     pub fn connect(&self, database: &str) -> Client {
         Client::connect(&self.socket_directory, self.port, database).expect("the throwaway server accepts")
     }

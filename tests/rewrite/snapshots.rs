@@ -145,6 +145,27 @@ fn writes_are_edited_in_place() {
         "UPDATE users SET username = username || $1, email = 'x' WHERE id = $2",
     );
     check(
+        "update_returning_old_and_new",
+        Phase::Contracted,
+        Shape::Old,
+        OLD,
+        "UPDATE users SET username = 'x' RETURNING old.username, old.*, new.username AS is, old, (SELECT new.username), email",
+    );
+    check(
+        "delete_returning_old_star",
+        Phase::DualWriting,
+        Shape::Old,
+        OLD,
+        "DELETE FROM users u USING posts old RETURNING old.*, u.username, new.*",
+    );
+    check(
+        "update_returning_with_aliases",
+        Phase::Contracting,
+        Shape::New,
+        OLD,
+        "UPDATE users SET handle = 'x' RETURNING WITH (OLD AS before, NEW AS \"Af ter\") before.handle, \"Af ter\".*, old.handle",
+    );
+    check(
         "update_contracted",
         Phase::Contracted,
         Shape::Old,

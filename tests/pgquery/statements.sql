@@ -1,0 +1,241 @@
+SELECT 1;SELECT 2;;  ; SELECT 3
+
+SELECT a <>/*'*/ 1 FROM users
+
+SELECT 1 +/* users */ 2 FROM users --'
+
+SELECT 1 --1
++ 2 FROM users
+
+SELECT - - 1, 1*-2, @-1, 2 !=-1, 3<-1, 3@-1 FROM users
+
+SELECT '\', * FROM users --'
+
+SELECT E'\', ' || username FROM users
+
+SELECT E'\\', username FROM users
+
+SELECT 'a'
+'b' FROM users
+
+SELECT 'a' -- '
+'b', username FROM users
+
+SELECT B'01', X'1F', B'0'
+'1' FROM users
+
+SELECT N'x', n'it''s' FROM users
+
+SELECT U&'d\0061t\+000061', U&'d!0061' UESCAPE '!' FROM users
+
+SELECT * FROM U&"\0075sers"
+
+SELECT * FROM U&"!0075sers" UESCAPE '!'
+
+SELECT * FROM U&"!0075sers" UESCAPE E'\041', U&"\0070eople"
+
+SELECT * FROM U&"d\0061ta" AS users, people
+
+SELECT $$users$$, $a$ $$ $b$ ' $a$ FROM users
+
+SELECT $1, $2::text FROM users WHERE id=$3
+
+SELECT a$1$ FROM (SELECT 1 AS a$1$) x, users
+
+SELECT 1AS one FROM users
+
+SELECT 1.5e3, .5, 1., 0x1F, 0o17, 0b11, 1_000 FROM users
+
+SELECT x[1:2], x[1:], y.z FROM users, LATERAL (SELECT 1) y(z)
+
+SELECT /* /* users */ */ username FROM users /* -- */
+
+SELECT "users"."username" FROM "users"
+
+SELECT "Users" FROM "USERS", "us""ers"
+
+SELECT ÜBER FROM users AS ÜBER
+
+SELECT * FROM a23456789012345678901234567890123456789012345678901234567890123456789
+
+SELECT * FROM ONLY users, ONLY (people) p, users * u
+
+TABLE users
+
+TABLE ONLY users
+
+VALUES (1, (SELECT username FROM users))
+
+SELECT * FROM users TABLESAMPLE BERNOULLI (10) REPEATABLE (1)
+
+SELECT * FROM ROWS FROM (generate_series(1, 2), unnest(ARRAY[1])) WITH ORDINALITY AS f, users
+
+SELECT * FROM users u JOIN (people p LEFT JOIN posts ON true) ON true NATURAL JOIN log CROSS JOIN LATERAL (SELECT * FROM users) x
+
+SELECT * FROM users JOIN people USING (id) AS j WHERE j.id IN (SELECT user_id FROM posts)
+
+SELECT username FROM users FOR UPDATE OF users SKIP LOCKED
+
+SELECT username INTO TEMP x FROM users
+
+SELECT (SELECT count(*) FROM people), ARRAY(SELECT id FROM posts), EXISTS (TABLE log) FROM users
+
+SELECT sum(id) FILTER (WHERE id > (SELECT 1 FROM people)) OVER (PARTITION BY username ORDER BY (SELECT id FROM posts LIMIT 1)) FROM users WINDOW w AS (ORDER BY (SELECT 1 FROM log))
+
+SELECT username FROM users ORDER BY (SELECT id FROM people) LIMIT (SELECT 1 FROM posts) OFFSET (SELECT 0 FROM log)
+
+SELECT username FROM users FETCH FIRST (SELECT 1 FROM people) ROWS WITH TIES
+
+SELECT CASE WHEN EXISTS (SELECT FROM people) THEN (SELECT id FROM posts) ELSE (SELECT id FROM log) END FROM users
+
+SELECT u FROM users u GROUP BY GROUPING SETS ((), ROLLUP (u), CUBE ((u))) HAVING (SELECT true FROM people)
+
+(SELECT 1 FROM users) UNION ALL ((SELECT 2 FROM people) INTERSECT TABLE posts) EXCEPT VALUES (1) ORDER BY 1
+
+WITH users AS (SELECT 1) SELECT * FROM users, public.users
+
+WITH x AS (SELECT * FROM users), y AS MATERIALIZED (SELECT * FROM x JOIN people ON true) SELECT * FROM y, posts
+
+WITH RECURSIVE t(n) AS (SELECT 1 FROM users UNION ALL SELECT n + 1 FROM t, people WHERE n < 3) SEARCH DEPTH FIRST BY n SET o CYCLE n SET c USING p SELECT * FROM t
+
+WITH x AS (DELETE FROM users RETURNING *), y AS (INSERT INTO people SELECT id FROM x RETURNING id), z AS (UPDATE posts SET id = 1 FROM log RETURNING 1) SELECT * FROM y
+
+WITH x AS (SELECT 1) INSERT INTO users SELECT * FROM x
+
+WITH x AS (SELECT 1 FROM people) UPDATE users SET username = 'a' FROM x
+
+WITH x AS (SELECT 1 FROM people) DELETE FROM users USING x
+
+WITH x AS (WITH y AS (SELECT * FROM users) SELECT * FROM y) SELECT * FROM x
+
+INSERT INTO users DEFAULT VALUES
+
+INSERT INTO public.users AS u (id, username) OVERRIDING SYSTEM VALUE VALUES (1, DEFAULT), (2, (SELECT 'x' FROM people)) ON CONFLICT (id) WHERE id > 0 DO UPDATE SET (username, email) = (SELECT 'a', 'b' FROM posts), score = excluded.score WHERE u.id = 1 RETURNING *, (SELECT 1 FROM log)
+
+INSERT INTO users (SELECT * FROM people)
+
+INSERT INTO users (tags[1], a.b) VALUES ('x', 1)
+
+INSERT INTO users TABLE people
+
+INSERT INTO users WITH x AS (SELECT * FROM posts) SELECT * FROM x ON CONFLICT ON CONSTRAINT k DO NOTHING
+
+UPDATE users SET username = DEFAULT, tags[1] = 'x', a.b = 1, (score, email) = (1, 'e'), (id) = ROW (2)
+
+UPDATE ONLY users AS u SET username = p.name FROM people p, LATERAL (SELECT * FROM posts) q WHERE u.id = p.id RETURNING u.*
+
+UPDATE users * SET username = 'x' WHERE CURRENT OF c
+
+DELETE FROM users USING people, posts p WHERE p.id = users.id RETURNING (SELECT 1 FROM log)
+
+DELETE FROM ONLY public.users WHERE id IN (SELECT id FROM people)
+
+MERGE INTO users u USING (SELECT * FROM people) s ON u.id = s.id WHEN MATCHED AND s.id > 1 THEN UPDATE SET username = s.name WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, username) VALUES (s.id, (SELECT name FROM posts))
+
+MERGE INTO ONLY users USING people ON true WHEN MATCHED THEN DO NOTHING
+
+WITH x AS (SELECT * FROM posts) MERGE INTO users USING x ON true WHEN NOT MATCHED THEN INSERT DEFAULT VALUES
+
+TRUNCATE users, ONLY people RESTART IDENTITY CASCADE
+
+COPY users FROM STDIN
+
+COPY public.users (id, username) TO STDOUT WITH (FORMAT csv, HEADER, FORCE_QUOTE (username))
+
+COPY (SELECT * FROM users WHERE id > (SELECT 1 FROM people)) TO STDOUT
+
+COPY (INSERT INTO users SELECT * FROM people RETURNING id) TO '/tmp/x'
+
+COPY BINARY users FROM STDIN
+
+COPY users FROM '/tmp/x' DELIMITER '|' NULL '' CSV
+
+EXPLAIN (ANALYZE, COSTS off) SELECT * FROM users
+
+EXPLAIN ANALYZE VERBOSE UPDATE users SET username = 'a'
+
+EXPLAIN CREATE TABLE x AS SELECT * FROM users
+
+PREPARE p (int, text) AS INSERT INTO users VALUES ($1, $2)
+
+PREPARE p AS WITH x AS (SELECT 1 FROM people) SELECT * FROM users
+
+EXECUTE p (1, (SELECT 2))
+
+CREATE TABLE x AS EXECUTE p
+
+DEALLOCATE PREPARE p
+
+DEALLOCATE ALL
+
+DECLARE c BINARY INSENSITIVE NO SCROLL CURSOR WITH HOLD FOR SELECT * FROM users FOR UPDATE
+
+FETCH FORWARD ALL FROM c
+
+MOVE 3 IN c
+
+CLOSE c
+
+CREATE TEMP TABLE x ON COMMIT DROP AS SELECT * FROM users WITH NO DATA
+
+CREATE UNLOGGED TABLE IF NOT EXISTS x (a) AS TABLE users
+
+CREATE VIEW v AS SELECT * FROM users
+
+CREATE OR REPLACE TEMP RECURSIVE VIEW v (a) AS SELECT * FROM users
+
+CREATE MATERIALIZED VIEW m AS SELECT * FROM users WITH DATA
+
+CREATE RULE r AS ON INSERT TO users DO ALSO (INSERT INTO log VALUES (1); DELETE FROM people)
+
+CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END FROM users; END; SELECT * FROM people
+
+CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1 FROM users; $$; SELECT * FROM people
+
+CREATE FUNCTION f(a int DEFAULT 1) RETURNS int LANGUAGE sql RETURN (SELECT count(*) FROM users)
+
+CREATE PROCEDURE p() LANGUAGE sql BEGIN ATOMIC INSERT INTO users SELECT 1 AS end FROM people; END
+
+DO $$ BEGIN DELETE FROM users; END $$; DELETE FROM people
+
+BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT * FROM users; COMMIT AND CHAIN
+
+START TRANSACTION READ ONLY; END; ABORT AND NO CHAIN; ROLLBACK TO SAVEPOINT a; RELEASE a; SAVEPOINT users
+
+PREPARE TRANSACTION 'x'; COMMIT PREPARED 'x'; ROLLBACK PREPARED 'x'
+
+SET search_path TO public, "$user"; SET LOCAL TIME ZONE 'UTC'; RESET ALL; SHOW ALL; DISCARD TEMP
+
+SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE; SET CONSTRAINTS ALL DEFERRED; SET SESSION AUTHORIZATION DEFAULT; SET NAMES 'utf8'; SET SCHEMA 'x'; SET ROLE none; SET XML OPTION DOCUMENT; SET TRANSACTION SNAPSHOT 'x'
+
+LISTEN users; NOTIFY users, 'x'; UNLISTEN *; LOCK TABLE ONLY users IN SHARE MODE NOWAIT; CALL p(1); LOAD 'x'; CHECKPOINT
+
+ALTER TABLE users ADD COLUMN x int, DROP COLUMN y; DROP TABLE users, people CASCADE; COMMENT ON TABLE users IS 'x'; GRANT SELECT ON users TO x; VACUUM (ANALYZE) users; ANALYZE users (id); REINDEX TABLE users; CLUSTER users USING i; REFRESH MATERIALIZED VIEW users
+
+SELECT CAST(x AS users), x::users, (x).username, (u).*, ROW(u.*)::users FROM users u
+
+SELECT NULL::users, 'a' LIKE 'b' ESCAPE '\', a IS NOT DISTINCT FROM b, NOT a, a BETWEEN SYMMETRIC 1 AND 2, a COLLATE "C", a AT TIME ZONE 'x', a OPERATOR(pg_catalog.+) b, (a, b) OVERLAPS (c, d) FROM users
+
+SELECT extract(year FROM now()), substring('a' FROM 1 FOR 2), trim(BOTH 'x' FROM 'y'), position('a' IN 'b'), overlay('a' PLACING 'b' FROM 1) FROM users
+
+SELECT xmlelement(name a, xmlattributes(1 AS b)), json_object('a': 1), grouping(1) FROM users
+
+SELECT * FROM XMLTABLE('/a' PASSING (SELECT x FROM people) COLUMNS b int PATH 'b') x, users
+
+SELECT * FROM json_table((SELECT x FROM people), '$' COLUMNS (a int PATH '$.a')) j, users
+
+SELECT DISTINCT ON ((SELECT 1 FROM people)) * FROM users
+
+SELECT f(VARIADIC ARRAY[1]), f(a => 1, b := (SELECT 2 FROM people)), f(DISTINCT a ORDER BY (SELECT 1 FROM posts)), percentile_cont(0.5) WITHIN GROUP (ORDER BY id) FROM users
+
+SELECT id AS "from", id "select", id users FROM users
+
+SELECT from_users.id FROM users from_users
+
+SELECT ALL username FROM users WHERE username = ANY (SELECT name FROM people) OR id <> ALL (ARRAY[1]) OR (id, 1) = SOME (SELECT 1, 2 FROM posts)
+
+CREATE TABLE x PARTITION OF users (id WITH OPTIONS GENERATED ALWAYS AS IDENTITY) FOR VALUES IN (1)
+
+CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT t.case, t.end FROM users t; SELECT 1 AS case; END; SELECT * FROM people
+
+CREATE TABLE x (a int GENERATED ALWAYS AS ((SELECT 1 FROM users)) STORED)
