@@ -458,7 +458,6 @@ fn tls_clients(text: &String) -> Result<(), String> {
     }
 }
 
-#[expect(clippy::ptr_arg, reason = "a check takes the option's own type")]
 fn permissions(text: &String) -> Result<(), String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(()),
@@ -466,7 +465,6 @@ fn permissions(text: &String) -> Result<(), String> {
     }
 }
 
-#[expect(clippy::ptr_arg, reason = "a check takes the option's own type")]
 fn pooler(text: &String) -> Result<(), String> {
     match (text.is_empty(), pooler_address(text)) {
         (true, _) | (false, Some(_)) => Ok(()),

@@ -331,9 +331,9 @@ fn secured(upstream: Upstream, config: &Config) -> Result<Upstream, StartError> 
 /// pooler cannot be reached now, that is seen later.
 async fn refuse_poolers(config: &Config, upstream: &Upstream) -> Result<(), StartError> {
     let usage = |error: &Error| StartError::usage(error.to_string(), error.detail(), error.hint());
-    match timeout(LOOK_TIMEOUT, upstream.connect("crossfade start")).await {
-        Ok(Err(error @ Error::Conflict { .. })) => return Err(usage(&error)),
-        Ok(Ok(_) | Err(_)) | Err(_) => {}
+    let looked = timeout(LOOK_TIMEOUT, upstream.connect("crossfade start")).await;
+    if let Ok(Err(error @ Error::Conflict { .. })) = looked {
+        return Err(usage(&error));
     }
     let Some((host, port)) = config.pooler() else { return Ok(()) };
     match timeout(LOOK_TIMEOUT, upstream.at(&host, port).shares_servers()).await {

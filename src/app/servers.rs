@@ -25,11 +25,14 @@ impl Verifiers for Stored {
     }
 }
 
+/// A server's role, or why it is not known, and since when.
+type Known = (Instant, Result<Role, String>);
+
 /// What each server was when it was last asked.
 #[derive(Debug)]
 pub(super) struct Asked {
     upstream: Upstream,
-    hosts: Vec<Mutex<Option<(Instant, Result<Role, String>)>>>,
+    hosts: Vec<Mutex<Option<Known>>>,
 }
 
 impl Asked {

@@ -68,6 +68,31 @@ fn sessions_take_the_first_server_that_will_do() {
 }
 
 #[test]
+fn a_server_that_does_not_serve_yet_is_passed_over() {
+    use super::protocol::{frame, impostor, packet};
+    let starting = impostor(|socket, _| {
+        packet(socket);
+        let body = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
+        socket.write_all(&frame(b'E', body)).unwrap();
+    });
+    let silent = impostor(|socket, _| drop(packet(socket)));
+    let primary = server().port();
+    let lands = |ports: &[u16]| {
+        let hosts = ports.iter().map(|port| Upstream::Tcp { host: "127.0.0.1".to_owned(), port: *port }).collect();
+        let proxy = Running::start_with(|config| {
+            config.upstream = Servers { hosts, target: Target::Any, balanced: false };
+            config.tls.server.mode = crossfade::proxy::SslMode::Disable;
+        });
+        let mut raw = Raw::connect(proxy.port());
+        raw.send(&startup(&[("user", "postgres"), ("database", "postgres")]));
+        raw.until_ready()
+    };
+    assert!(lands(&[starting, silent, primary]).ends_with("Z:I"));
+    // The last one's answer is the client's.
+    assert_eq!(lands(&[silent, starting]), "E:57P03 end");
+}
+
+#[test]
 fn the_clients_own_choice_works_through_the_proxy() {
     let (primary, standby) = (Running::start(), before(&[standby().port()], Target::Any));
     let says = |ports: [u16; 2], attrs: &str| {

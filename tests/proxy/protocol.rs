@@ -128,7 +128,7 @@ fn a_value_longer_than_any_bound_streams_through() {
 }
 
 /// A server that says what it is told to, and shows what it hears.
-fn impostor(answers: impl Fn(&mut TcpStream, usize) + Send + 'static) -> u16 {
+pub(super) fn impostor(answers: impl Fn(&mut TcpStream, usize) + Send + 'static) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -142,7 +142,7 @@ fn impostor(answers: impl Fn(&mut TcpStream, usize) + Send + 'static) -> u16 {
 }
 
 /// Reads one packet without a type.
-fn packet(socket: &mut TcpStream) -> Vec<u8> {
+pub(super) fn packet(socket: &mut TcpStream) -> Vec<u8> {
     let mut length = [0; 4];
     socket.read_exact(&mut length).unwrap();
     let mut packet = length.to_vec();
@@ -151,7 +151,7 @@ fn packet(socket: &mut TcpStream) -> Vec<u8> {
     packet
 }
 
-fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend((body.len() as u32 + 4).to_be_bytes());
     bytes.extend(body);

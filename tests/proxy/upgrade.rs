@@ -44,6 +44,14 @@ impl Place {
         self.spawn(name, command)
     }
 
+    /// The binary before other servers than the tests' own.
+    fn run_before(&self, name: &str, upstream: &str, more: &[&str]) -> Process {
+        let kept = self.arguments().into_iter().filter(|argument| !argument.starts_with("--upstream"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crossfade"));
+        command.args(kept).arg(format!("--upstream={upstream}")).args(more);
+        self.spawn(name, command)
+    }
+
     fn spawn(&self, name: &str, mut command: Command) -> Process {
         let log = self.file(name);
         let file = std::fs::File::create(&log).unwrap();
@@ -216,11 +224,8 @@ fn a_successor_that_does_not_get_ready_changes_nothing() {
     place.until_served(&mut old);
     eventually("the offer", || place.file("handover").exists());
     // Its database does not exist.
-    let nowhere = format!("--upstream=postgres://postgres@127.0.0.1:{}/app", postgres::free_port().unwrap());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crossfade"));
-    let kept = place.arguments().into_iter().filter(|argument| !argument.starts_with("--upstream"));
-    command.args(kept).args([&handover, &nowhere]);
-    let mut next = place.spawn("next", command);
+    let nowhere = format!("postgres://postgres@127.0.0.1:{}/app", postgres::free_port().unwrap());
+    let mut next = place.run_before("next", &nowhere, &[&handover]);
     next.says("another process gave its listening sockets");
     next.signal("-KILL");
     next.ends();
@@ -357,10 +362,8 @@ fn a_hangup_reads_the_limits_again() {
 fn a_pooler_in_the_control_planes_way_is_told_at_the_start() {
     let place = Place::new();
     let Some(pooler) = PgBouncer::start("transaction", server().port(), "") else { return };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crossfade"));
-    let url = format!("--upstream=postgres://postgres@127.0.0.1:{}/{}", pooler.port(), place.database);
-    command.args(place.arguments().into_iter().filter(|argument| !argument.starts_with("--upstream"))).arg(url);
-    let mut process = place.spawn("through", command);
+    let url = format!("postgres://postgres@127.0.0.1:{}/{}", pooler.port(), place.database);
+    let mut process = place.run_before("through", &url, &[]);
     assert_eq!(process.ends().code(), Some(2));
     assert!(process.log().contains("a pooler stands between"), "{}", process.log());
 
@@ -373,4 +376,34 @@ fn a_pooler_in_the_control_planes_way_is_told_at_the_start() {
     let through = format!("--pooler=127.0.0.1:{}", pooler.port());
     let mut process = place.run("session", &[&through]);
     place.until_served(&mut process);
+}
+
+#[test]
+fn sessions_follow_the_primary_when_it_changes() {
+    let binaries = postgres::find_binaries().unwrap();
+    let primary = Postgres::start_with(&binaries, &[], None).unwrap();
+    let standby = primary.standby().unwrap();
+    let mut place = Place::new();
+    place.database = "postgres".to_owned();
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=primary",
+        standby.port(),
+        primary.port()
+    );
+    let mut process = place.run_before("log", &url, &[]);
+    place.until_served(&mut process);
+    psql(place.port, "postgres", "CREATE TABLE kept (a int); INSERT INTO kept VALUES (1)");
+    eventually("the row on the standby", || {
+        let there = "SELECT coalesce((SELECT reltuples::text FROM pg_class WHERE relname = 'kept'), 'no')";
+        psql(standby.port(), "postgres", there) != "no"
+            && psql(standby.port(), "postgres", "SELECT count(*) FROM kept") == "1"
+    });
+    let mut lost = Raw::login(place.port, "postgres");
+    drop(primary);
+    lost.until(|_| false);
+    assert!(place.serves().is_err(), "a standby is no primary");
+    assert_eq!(psql(standby.port(), "postgres", "SELECT pg_promote()"), "t");
+    place.until_served(&mut process);
+    psql(place.port, "postgres", "INSERT INTO kept VALUES (2)");
+    assert_eq!(psql(standby.port(), "postgres", "SELECT count(*) FROM kept"), "2");
 }
