@@ -236,7 +236,7 @@ pub enum CallMask {
 impl Masks {
     pub(super) fn new(tables: Vec<Seen>, catalog: &Catalog) -> Masks {
         let mut relations = HashMap::new();
-        for relation in catalog.system_relations() {
+        for relation in catalog.system_relations().filter(|_| !tables.is_empty()) {
             let name = (relation.name.schema.as_str(), relation.name.name.as_str());
             let mut view = Masking { tables: &tables, columns: HashMap::new(), filter: Vec::new() };
             view.derive(name.0, name.1);
