@@ -229,14 +229,14 @@ impl Mask {
 pub enum CallMask {
     /// This goes before it, and that behind it.
     Around(String, String),
-    /// Its second argument becomes this.
-    Second(String),
+    /// The same for its second argument.
+    AroundSecond(String, String),
 }
 
 impl Masks {
     pub(super) fn new(tables: Vec<Seen>, catalog: &Catalog) -> Masks {
         let mut relations = HashMap::new();
-        for relation in catalog.system_relations() {
+        for relation in catalog.system_relations().filter(|_| !tables.is_empty()) {
             let name = (relation.name.schema.as_str(), relation.name.name.as_str());
             let mut view = Masking { tables: &tables, columns: HashMap::new(), filter: Vec::new() };
             view.derive(name.0, name.1);
@@ -288,7 +288,11 @@ impl Masks {
                 let from = format!("(SELECT \"~d\".i AS r) AS k WHERE k.r IN ({oids})");
                 Some(around(function, relation, &self.told(&[own], "\"~d\".t", &from)))
             }
-            ("pg_get_serial_sequence", [table, column]) => Some(CallMask::Second(self.stored_name(table, column))),
+            ("pg_get_serial_sequence", [table, column]) => {
+                let cases = self.stored_names(table, column);
+                let (before, after) = (format!("CASE{cases} ELSE ("), ")::pg_catalog.text END".to_owned());
+                Some(CallMask::AroundSecond(before, after))
+            }
             _ => None,
         }
     }
@@ -302,8 +306,8 @@ impl Masks {
         told(&self.tables, sides, source, from)
     }
 
-    /// The name of the stored column that a column's name stands for, where the table is one of ours.
-    fn stored_name(&self, table: &str, column: &str) -> String {
+    /// The names of the stored columns that columns' names stand for, where the table is one of ours.
+    fn stored_names(&self, table: &str, column: &str) -> String {
         let mut cases = String::new();
         for seen in &self.tables {
             for shown in seen.columns.iter().filter(|c| c.stored.iter().any(|stored| stored != &c.name)) {
@@ -319,7 +323,7 @@ impl Masks {
                 ));
             }
         }
-        format!("CASE{cases} ELSE ({column})::pg_catalog.text END")
+        cases
     }
 }
 
@@ -397,7 +401,10 @@ impl Masking<'_> {
         match (schema, relation) {
             (PG, "pg_attribute") => self.attribute(),
             (PG, "pg_attrdef") => self.defaults(),
-            (PG, "pg_class") => self.filter.push(format!("NOT (relkind IN ('i', 'I') AND oid IN {})", self.indexes())),
+            (PG, "pg_class") => {
+                self.filter.push(format!("NOT (relkind IN ('i', 'I') AND oid IN {})", self.indexes()));
+                self.counts();
+            }
             (PG, "pg_index") => {
                 self.filter.push(format!("NOT (indrelid IN ({}) AND indexrelid IN {})", self.oids(), self.indexes()));
             }
@@ -421,10 +428,14 @@ impl Masking<'_> {
             (PG, "pg_stats") => self.names("schemaname", "tablename", "attname", "pg_catalog.name"),
             (INFORMATION, "columns") => {
                 self.information_names();
-                self.information_types();
+                self.information_types(&INFORMATION_TYPES.map(|(field, _, _)| field));
                 self.information_defaults();
             }
-            (INFORMATION, "column_privileges" | "role_column_grants" | "column_udt_usage" | "column_domain_usage") => {
+            (INFORMATION, "column_udt_usage") => {
+                self.information_names();
+                self.information_types(&["udt_schema", "udt_name"]);
+            }
+            (INFORMATION, "column_privileges" | "role_column_grants" | "column_domain_usage") => {
                 self.information_names();
             }
             (INFORMATION, "key_column_usage" | "constraint_column_usage") => {
@@ -472,6 +483,25 @@ impl Masking<'_> {
             self.oids(),
             any.join(" OR ")
         )
+    }
+
+    /// What `pg_class` says of the tables' constraints and triggers.
+    fn counts(&mut self) {
+        let (mut checks, mut triggers) = (String::new(), String::new());
+        for seen in self.tables {
+            let oid = seen.oid;
+            checks.push_str(&format!(
+                " WHEN oid = {oid} THEN (SELECT pg_catalog.count(*)::pg_catalog.int2 FROM pg_catalog.pg_constraint AS k \
+                 WHERE k.conrelid = {oid} AND k.contype = 'c' AND NOT {})",
+                is_own("k.conname")
+            ));
+            triggers.push_str(&format!(
+                " WHEN oid = {oid} THEN EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = {oid} AND NOT {})",
+                is_own("g.tgname")
+            ));
+        }
+        self.columns.insert("relchecks", format!("CASE{checks} ELSE relchecks END"));
+        self.columns.insert("relhastriggers", format!("CASE{triggers} ELSE relhastriggers END"));
     }
 
     /// Leaves out what is about a stored column that does not exist for the session.
@@ -587,32 +617,9 @@ impl Masking<'_> {
         }
     }
 
-    /// The columns of `information_schema.columns` that a column's type decides.
-    fn information_types(&mut self) {
-        let fields: [(&'static str, &str, &str); 9] = [
-            ("data_type", DATA_TYPE_SQL, "character_data"),
-            (
-                "character_maximum_length",
-                "information_schema._pg_char_max_length(y.oid, {modifier})",
-                "cardinal_number",
-            ),
-            (
-                "character_octet_length",
-                "information_schema._pg_char_octet_length(y.oid, {modifier})",
-                "cardinal_number",
-            ),
-            ("numeric_precision", "information_schema._pg_numeric_precision(y.oid, {modifier})", "cardinal_number"),
-            (
-                "numeric_precision_radix",
-                "information_schema._pg_numeric_precision_radix(y.oid, {modifier})",
-                "cardinal_number",
-            ),
-            ("numeric_scale", "information_schema._pg_numeric_scale(y.oid, {modifier})", "cardinal_number"),
-            ("datetime_precision", "information_schema._pg_datetime_precision(y.oid, {modifier})", "cardinal_number"),
-            ("udt_schema", "s.nspname", "sql_identifier"),
-            ("udt_name", "y.typname", "sql_identifier"),
-        ];
-        for (field, value, domain) in fields {
+    /// The fields that a column's type decides.
+    fn information_types(&mut self, fields: &[&str]) {
+        for (field, value, domain) in INFORMATION_TYPES.iter().filter(|(field, _, _)| fields.contains(field)) {
             let mut cases = String::new();
             for (seen, column) in self.tables.iter().flat_map(|s| s.columns.iter().map(move |c| (s, c))) {
                 if !column.retyped {
@@ -629,7 +636,7 @@ impl Masking<'_> {
                 ));
             }
             if !cases.is_empty() {
-                self.columns.insert(field, format!("CASE{cases} ELSE {field} END"));
+                self.columns.insert(*field, format!("CASE{cases} ELSE {field} END"));
             }
         }
     }
@@ -684,12 +691,21 @@ impl Masking<'_> {
             let side = Told { table: "k.r", from: "", until: "" };
             let from = format!("(SELECT {} AS r) AS k", seen.oid);
             let told = told(std::slice::from_ref(seen), &[side], "check_clause::pg_catalog.text", &from);
+            let schema = text(seen.table.schema.as_str());
+            // There the name stands as it is, without quotes.
+            for (stored, shown) in seen.renames() {
+                cases.push_str(&format!(
+                    " WHEN constraint_schema = {schema} AND check_clause = {} AND constraint_name::pg_catalog.text IN {} \
+                     THEN {}",
+                    text(&format!("{stored} IS NOT NULL")),
+                    seen.not_null_names("h.attnum > 0"),
+                    text(&format!("{shown} IS NOT NULL")),
+                ));
+            }
             cases.push_str(&format!(
-                " WHEN constraint_schema = {} AND (constraint_name IN (SELECT k.conname FROM pg_catalog.pg_constraint AS k \
-                 WHERE k.conrelid = {}) OR constraint_name::pg_catalog.text IN {}) THEN {told}",
-                text(seen.table.schema.as_str()),
+                " WHEN constraint_schema = {schema} AND constraint_name IN (SELECT k.conname \
+                 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = {}) THEN {told}",
                 seen.oid,
-                seen.not_null_names("h.attnum > 0")
             ));
         }
         if !cases.is_empty() {
@@ -698,6 +714,19 @@ impl Masking<'_> {
         }
     }
 }
+
+/// What a column's type decides in `information_schema`: the field, its value for type y in schema s, and its domain.
+const INFORMATION_TYPES: [(&str, &str, &str); 9] = [
+    ("data_type", DATA_TYPE_SQL, "character_data"),
+    ("character_maximum_length", "information_schema._pg_char_max_length(y.oid, {modifier})", "cardinal_number"),
+    ("character_octet_length", "information_schema._pg_char_octet_length(y.oid, {modifier})", "cardinal_number"),
+    ("numeric_precision", "information_schema._pg_numeric_precision(y.oid, {modifier})", "cardinal_number"),
+    ("numeric_precision_radix", "information_schema._pg_numeric_precision_radix(y.oid, {modifier})", "cardinal_number"),
+    ("numeric_scale", "information_schema._pg_numeric_scale(y.oid, {modifier})", "cardinal_number"),
+    ("datetime_precision", "information_schema._pg_datetime_precision(y.oid, {modifier})", "cardinal_number"),
+    ("udt_schema", "s.nspname", "sql_identifier"),
+    ("udt_name", "y.typname", "sql_identifier"),
+];
 
 /// `information_schema.columns.data_type` of type y in schema s.
 const DATA_TYPE_SQL: &str = "CASE WHEN y.typelem <> 0 AND y.typlen = -1 THEN 'ARRAY' \

@@ -90,12 +90,10 @@ impl Session {
     fn mention(&mut self, pinned: &Pinned, text: &[u8]) -> Mention {
         let strings = self.view.standard_conforming_strings;
         let mention = pinned.screen.mentions(text, strings);
-        match mention {
-            // A text that mentions catalogs, or has names in strings, may put `information_schema` into the path.
-            Mention::Catalog | Mention::OnlyInString => self.view.unqualified = true,
-            Mention::Identifier => {}
-            Mention::No if self.view.unqualified => return pinned.screen.mentions_unqualified(text, strings),
-            Mention::No => {}
+        // A text that mentions catalogs, or has names in strings, may put `information_schema` into the path.
+        self.view.unqualified |= matches!(mention, Mention::Catalog | Mention::OnlyInString);
+        if self.view.unqualified && matches!(mention, Mention::No | Mention::OnlyInString) {
+            return pinned.screen.mentions_unqualified(text, strings);
         }
         mention
     }

@@ -184,7 +184,10 @@ impl Plan<'_, '_> {
             self.reasons.push(format!("the result of {function} is not told in the names of the session's shape"));
             return Ok(());
         }
-        let arguments: Vec<&str> = nodes.iter().map(|node| self.piece.text_of(node)).collect();
+        // As edited: the names in them may have lost their schema.
+        let edited = |node: &SyntaxNode| self.edits.apply_within(self.piece.source, self.piece.range_of(node));
+        let arguments: Vec<String> = nodes.iter().map(edited).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let survey = self.survey;
         match survey.cx.rules.masks(survey.cx.shape).call(function, &arguments) {
             None => Ok(()),
@@ -193,10 +196,12 @@ impl Plan<'_, '_> {
                 self.insert(range.start, before)?;
                 self.insert(range.end, after)
             }
-            Some(CallMask::Second(argument)) => match nodes.get(1) {
-                Some(node) => self.replace(self.piece.range_of(node), argument),
-                None => Ok(()),
-            },
+            Some(CallMask::AroundSecond(before, after)) => {
+                let Some(node) = nodes.get(1) else { return Ok(()) };
+                let range = self.piece.range_of(node);
+                self.insert(range.start, before)?;
+                self.insert(range.end, after)
+            }
         }
     }
 }
