@@ -8,7 +8,7 @@ use crate::control::live::Live;
 use crate::control::traffic::{Outcome, Shard, StatementKind};
 use crate::migration::{Route, Rules};
 use crate::session::{Host, Pinned};
-use crate::sql::{self, Context, PlanCache, Rewrite};
+use crate::sql::{self, Context, PlanCache, Planned};
 
 /// What the sessions of one thread share.
 #[derive(Debug)]
@@ -52,13 +52,13 @@ impl Host for ThreadHost {
         Instant::now()
     }
 
-    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Arc<Rewrite> {
+    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Planned {
         let begun = Instant::now();
         // A transaction that is still under older rules is soon over: its plans are not worth a place.
         let plan = if pinned.generation == self.pinned.generation {
             self.plans.rewrite(text, context)
         } else {
-            Arc::new(sql::rewrite(text, context))
+            Planned::alone(sql::rewrite(text, context))
         };
         self.shard.rewrite_took(begun.elapsed());
         plan

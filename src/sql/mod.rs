@@ -18,7 +18,9 @@ mod reads;
 mod resolve;
 mod screen;
 mod second;
+mod shape;
 mod survey;
+mod template;
 mod tend;
 mod update;
 mod writes;
@@ -28,6 +30,7 @@ pub use classify::{CopyEnd, Kind, Setting, Statement, Statements, classify};
 pub use edits::{Edits, Overlap};
 pub use mask::{ErrorTexts, mask_error};
 pub use screen::{Mention, Screen};
+pub use template::{Planned, Verdict};
 
 use crate::migration::{Bucket, OnUnsupported, Rules, Shape};
 use crate::schema::{Ident, Refusal, SqlState};
@@ -83,16 +86,32 @@ pub fn rewrite(text: &str, cx: &Context<'_>) -> Rewrite {
 
 /// Decides what becomes of a text, and says why.
 pub fn rewrite_explained(text: &str, cx: &Context<'_>) -> Explained {
+    explained(text, cx).0
+}
+
+/// Decides what becomes of a text, and says what was asked about its constants.
+fn rewrite_noted(text: &str, cx: &Context<'_>) -> (Rewrite, template::Notes) {
+    let (explained, notes) = explained(text, cx);
+    (explained.rewrite, notes)
+}
+
+fn explained(text: &str, cx: &Context<'_>) -> (Explained, template::Notes) {
     let mut reasons = Vec::new();
-    let rewrite = match plan_text(text, cx, &mut reasons) {
+    let mut notes = template::Notes::default();
+    let rewrite = match plan_text(text, cx, &mut reasons, &mut notes) {
         Ok(edits) if edits.is_empty() && edits.warnings().is_empty() => Rewrite::Unchanged,
         Ok(edits) => Rewrite::Rewritten(edits),
         Err(refusal) => pass_with_warning(text, cx, refusal, &mut reasons),
     };
-    Explained { rewrite, reasons }
+    (Explained { rewrite, reasons }, notes)
 }
 
-fn plan_text(text: &str, cx: &Context<'_>, reasons: &mut Vec<String>) -> Result<Edits, Refusal> {
+fn plan_text(
+    text: &str,
+    cx: &Context<'_>,
+    reasons: &mut Vec<String>,
+    notes: &mut template::Notes,
+) -> Result<Edits, Refusal> {
     if Screen::new(cx.rules).mentions(text.as_bytes(), cx.standard_conforming_strings) != Mention::Identifier {
         reasons.push("no identifier in it is the name of a table under migration".to_owned());
         return Ok(Edits::new());
@@ -126,6 +145,7 @@ fn plan_text(text: &str, cx: &Context<'_>, reasons: &mut Vec<String>) -> Result<
         (Err(refusal), Vec::new())
     });
     reasons.extend(why);
+    *notes = text.notes;
     edits
 }
 
