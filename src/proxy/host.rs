@@ -53,13 +53,15 @@ impl Host for ThreadHost {
     }
 
     fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Planned {
-        let begun = Instant::now();
         // A transaction that is still under older rules is soon over: its plans are not worth a place.
-        let plan = if pinned.generation == self.pinned.generation {
-            self.plans.rewrite(text, context)
-        } else {
-            Planned::alone(sql::rewrite(text, context))
-        };
+        let current = pinned.generation == self.pinned.generation;
+        if current && let Some(planned) = self.plans.find(text, context) {
+            self.shard.plan_remembered();
+            return planned;
+        }
+        let begun = Instant::now();
+        let plan =
+            if current { self.plans.rewrite(text, context) } else { Planned::alone(sql::rewrite(text, context)) };
         self.shard.rewrite_took(begun.elapsed());
         plan
     }

@@ -14,11 +14,9 @@ use super::template::{Planned, Template};
 use super::{Context, Names, rewrite};
 use crate::migration::{Bucket, Epoch, Route, Shape};
 
-/// The longest text whose plan is kept, in bytes: longer ones are bulk loads that never come again.
-pub const CACHED_TEXT_BYTES_MAX: usize = 32 * 1024;
-
-/// The longest canonical text that is planned, in bytes. Readers must see of it what they would see of the text.
-const CANONICAL_BYTES_MAX: usize = 64 * 1024;
+/// The longest text whose plan is kept, in bytes: a bulk insert of some thousand rows, which many libraries send again
+/// and again. What comes once leaves the cache before what comes often.
+pub const CACHED_TEXT_BYTES_MAX: usize = 256 * 1024;
 
 /// What an entry costs besides its texts, in bytes.
 const ENTRY_BYTES: u64 = 256;
@@ -103,33 +101,58 @@ impl PlanCache {
         PlanCache { plans, shape: TextShape::default(), names: Vec::new(), plans_made: 0 }
     }
 
+    /// The plan for this text, where it is remembered.
+    pub fn find(&mut self, text: &str, cx: &Context<'_>) -> Option<Planned> {
+        if text.len() > CACHED_TEXT_BYTES_MAX {
+            return None;
+        }
+        let rest = self.rest(cx);
+        let has_shape = self.shape.read(text, cx.standard_conforming_strings);
+        let key = if has_shape { self.shape.key.as_slice() } else { text.as_bytes() };
+        match self.plans.get(&Lookup { text: key, rest })? {
+            Entry::Every(plan) => Planned::moved(plan, &self.shape.literals).or_else(|| self.find_text(text, rest)),
+            Entry::Once { text: same, plan } => (**same == *text).then(|| Planned::fixed(plan)),
+            Entry::ByText => self.find_text(text, rest),
+            Entry::Text(plan) => Some(Planned::fixed(plan)),
+        }
+    }
+
+    fn find_text(&self, text: &str, rest: Rest) -> Option<Planned> {
+        match self.plans.get(&Lookup { text: text.as_bytes(), rest })? {
+            Entry::Text(plan) => Some(Planned::fixed(plan)),
+            Entry::Every(_) | Entry::Once { .. } | Entry::ByText => None,
+        }
+    }
+
     /// The plan for this text, remembered or made now.
     pub fn rewrite(&mut self, text: &str, cx: &Context<'_>) -> Planned {
+        if let Some(planned) = self.find(text, cx) {
+            return planned;
+        }
         if text.len() > CACHED_TEXT_BYTES_MAX {
             return Planned::fixed(&self.plan(text, cx));
         }
-        let rest = Rest {
+        let rest = self.rest(cx);
+        if !self.shape.read(text, cx.standard_conforming_strings) {
+            return self.alone(text, cx, rest);
+        }
+        match self.plans.get(&Lookup { text: &self.shape.key, rest }) {
+            Some(Entry::Once { text: other, plan }) => {
+                let (other, plan) = (Arc::clone(other), Arc::clone(plan));
+                self.second(text, (&other, &plan), cx, rest)
+            }
+            Some(Entry::Every(_) | Entry::ByText | Entry::Text(_)) => self.alone(text, cx, rest),
+            None => self.first(text, cx, rest),
+        }
+    }
+
+    fn rest(&mut self, cx: &Context<'_>) -> Rest {
+        Rest {
             epoch: cx.rules.epoch(),
             shape: cx.shape,
             routes: Routes::of(cx),
             standard_conforming_strings: cx.standard_conforming_strings,
             names: self.names_index(cx.names),
-        };
-        if !self.shape.read(text, cx.standard_conforming_strings) {
-            return self.by_text(text, cx, rest);
-        }
-        match self.plans.get(&Lookup { text: &self.shape.key, rest }) {
-            Some(Entry::Every(plan) | Entry::Text(plan)) => match Planned::moved(plan, &self.shape.literals) {
-                Some(planned) => planned,
-                None => self.by_text(text, cx, rest),
-            },
-            Some(Entry::Once { text: same, plan }) if **same == *text => Planned::fixed(plan),
-            Some(Entry::Once { text: other, plan }) => {
-                let (other, plan) = (Arc::clone(other), Arc::clone(plan));
-                self.second(text, (&other, &plan), cx, rest)
-            }
-            Some(Entry::ByText) => self.by_text(text, cx, rest),
-            None => self.first(text, cx, rest),
         }
     }
 
@@ -151,7 +174,7 @@ impl PlanCache {
         let key = Key { text: self.shape.key.as_slice().into(), rest };
         let (other, other_plan) = other;
         self.plans_made += 1;
-        let canonical = self.shape.canonical(text).filter(|canonical| canonical.text.len() <= CANONICAL_BYTES_MAX);
+        let canonical = self.shape.canonical(text);
         let shared = canonical.and_then(|canonical| Template::of_shape(&canonical, cx)).map(Arc::new);
         let holds = |shared: &Arc<Template>, shape: &TextShape, text: &str, plan: &Arc<Template>| {
             let moved = Planned::moved(shared, &shape.literals);
@@ -173,11 +196,8 @@ impl PlanCache {
         planned
     }
 
-    /// A text whose literals matter, or that has no shape.
-    fn by_text(&mut self, text: &str, cx: &Context<'_>, rest: Rest) -> Planned {
-        if let Some(Entry::Text(plan)) = self.plans.get(&Lookup { text: text.as_bytes(), rest }) {
-            return Planned::fixed(plan);
-        }
+    /// A text whose literals matter, or that has no shape, and that is not remembered.
+    fn alone(&mut self, text: &str, cx: &Context<'_>, rest: Rest) -> Planned {
         let plan = self.plan(text, cx);
         let planned = Planned::fixed(&plan);
         self.plans.insert(Key { text: text.as_bytes().into(), rest }, Entry::Text(plan));

@@ -328,6 +328,6 @@ mod tests {
         assert_eq!(parts, wanted);
         let inner = literal(1).trim_matches('\'');
         assert_eq!(canonical.parts(&format!("f({inner})")), None);
-        assert_eq!(shape.canonical(&format!("SELECT {inner}")).is_none(), true);
+        assert!(shape.canonical(&format!("SELECT {inner}")).is_none());
     }
 }

@@ -175,6 +175,12 @@ fn texts_of_one_shape_are_planned_once() {
     let long: Vec<String> =
         (0..6).map(|n| format!("UPDATE users SET username = '{}' WHERE id = {n}", "x".repeat(n * 1_500))).collect();
     assert!(check(&dual, &long) > 0);
+    let bulk = |name: &str| {
+        let rows: Vec<String> = (0..1_000).map(|n| format!("({n}, '{name}{n}', '{name}@example.org', {n})")).collect();
+        format!("INSERT INTO users (id, username, email, score) VALUES {}", rows.join(", "))
+    };
+    let names = ["a", "b", "c", "a-name-of-more-than-sixty-bytes-so-that-all-of-them-are-longer-than-64-kb"];
+    assert_eq!(check(&dual, &names.map(bulk)), 2);
     // Positions are no values.
     let positions: Vec<String> =
         (1..5).map(|n| format!("SELECT username, id FROM users GROUP BY {n}, username ORDER BY {n}")).collect();
