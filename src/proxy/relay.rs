@@ -50,6 +50,13 @@ struct Backlog {
     written: usize,
 }
 
+/// Which sides had nothing to read in this run of the task: they wake it when they have, and need not be asked again.
+#[derive(Debug, Default)]
+struct Waits {
+    client: bool,
+    server: bool,
+}
+
 /// The session is over.
 #[derive(Debug)]
 struct Over;
@@ -89,11 +96,12 @@ impl Relay {
             thread.register(number, cx.waker());
         }
         let mut hot = thread.hot.borrow_mut();
+        let mut waits = Waits::default();
         loop {
             if thread.draining.get() && !self.closing && self.session.is_idle() {
                 self.end(&mut hot, &shutting_down());
             }
-            match self.step(cx, &mut hot) {
+            match self.step(cx, &mut hot, &mut waits) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
                 Err(Over) => return Poll::Ready(()),
@@ -104,8 +112,9 @@ impl Relay {
     /// Relays until the login is done; answers with whether the session is over before that.
     pub fn poll_login(&mut self, cx: &mut Context<'_>, thread: &Thread) -> Poll<bool> {
         let mut hot = thread.hot.borrow_mut();
+        let mut waits = Waits::default();
         while self.session.is_starting() {
-            match self.step(cx, &mut hot) {
+            match self.step(cx, &mut hot, &mut waits) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
                 Err(Over) => return Poll::Ready(true),
@@ -149,7 +158,7 @@ impl Relay {
 
     /// Does what can be done now; answers with whether anything was.
     #[inline]
-    fn step(&mut self, cx: &mut Context<'_>, hot: &mut Hot) -> Result<bool, Over> {
+    fn step(&mut self, cx: &mut Context<'_>, hot: &mut Hot, waits: &mut Waits) -> Result<bool, Over> {
         let mut moved = false;
         if !self.to_client.is_empty() {
             moved |= self.to_client.poll_write(cx, &mut self.client)?;
@@ -163,8 +172,10 @@ impl Relay {
             moved |= written.unwrap_or_else(|_| self.deafen());
         }
         let server_has_all = self.to_server.is_empty() && self.server.drained(cx).unwrap_or_else(|_| self.deafen());
-        if self.client_end == End::Open && server_has_all && self.session.wants_client() {
-            moved |= self.read_client(cx, hot)?;
+        if self.client_end == End::Open && server_has_all && !waits.client && self.session.wants_client() {
+            let read = self.read_client(cx, hot)?;
+            waits.client = !read;
+            moved |= read;
         }
         if self.client_end == End::Seen && server_has_all {
             // What the client asked before it left is answered; the server then ends its side.
@@ -172,8 +183,10 @@ impl Relay {
                 self.client_end = End::Told;
             }
         }
-        if client_has_all && self.to_client.is_empty() && !self.closing {
-            moved |= self.read_server(cx, hot)?;
+        if client_has_all && !waits.server && self.to_client.is_empty() && !self.closing {
+            let read = self.read_server(cx, hot)?;
+            waits.server = !read;
+            moved |= read;
         }
         Ok(moved)
     }
