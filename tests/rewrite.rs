@@ -6,6 +6,8 @@ mod bounds;
 mod corpus;
 #[path = "rewrite/fixture.rs"]
 mod fixture;
+#[path = "rewrite/literals.rs"]
+mod literals;
 #[path = "rewrite/oracle.rs"]
 mod oracle;
 #[path = "rewrite/snapshots.rs"]

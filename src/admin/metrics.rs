@@ -90,7 +90,7 @@ impl Scrape {
         counter(encoder, "crossfade_name_probes", help, traffic.probes)?;
         let help = "Statements refused because this process held no lease";
         counter(encoder, "crossfade_refused_unleased", help, traffic.refused_unleased)?;
-        let help = "Time of one rewrite, from the cache or not";
+        let help = "Time of one rewrite; one that was remembered counts as no time";
         let mut rewrite = encoder.encode_descriptor("crossfade_rewrite_seconds", help, None, MetricType::Histogram)?;
         encode_histogram(&mut rewrite, &traffic.rewrite)?;
         let help = "Time of statements on tables under migration, by the storage that answered";

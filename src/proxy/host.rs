@@ -8,7 +8,7 @@ use crate::control::live::Live;
 use crate::control::traffic::{Outcome, Shard, StatementKind};
 use crate::migration::{Route, Rules};
 use crate::session::{Host, Pinned};
-use crate::sql::{self, Context, PlanCache, Rewrite};
+use crate::sql::{self, Context, PlanCache, Planned};
 
 /// Whether transactions may begin on this thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,14 +93,16 @@ impl Host for ThreadHost {
         Instant::now()
     }
 
-    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Arc<Rewrite> {
-        let begun = Instant::now();
+    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Planned {
         // A transaction that is still under older rules is soon over: its plans are not worth a place.
-        let plan = if pinned.generation == self.pinned.generation {
-            self.plans.rewrite(text, context)
-        } else {
-            Arc::new(sql::rewrite(text, context))
-        };
+        let current = pinned.generation == self.pinned.generation;
+        if current && let Some(planned) = self.plans.find(text, context) {
+            self.shard.plan_remembered();
+            return planned;
+        }
+        let begun = Instant::now();
+        let plan =
+            if current { self.plans.rewrite(text, context) } else { Planned::alone(sql::rewrite(text, context)) };
         self.shard.rewrite_took(begun.elapsed());
         plan
     }

@@ -52,6 +52,13 @@ struct Backlog {
     written: usize,
 }
 
+/// Which sides had nothing to read in this run of the task: they wake it when they have, and need not be asked again.
+#[derive(Debug, Default)]
+struct Waits {
+    client: bool,
+    server: bool,
+}
+
 /// The session is over.
 #[derive(Debug)]
 struct Over;
@@ -94,11 +101,12 @@ impl Relay {
         }
         let mut hot = thread.hot.borrow_mut();
         let mut moved = false;
+        let mut waits = Waits::default();
         loop {
             if thread.draining.get() && !self.closing && self.session.is_idle() {
                 self.end(&mut hot, &shutting_down());
             }
-            match self.step(cx, &mut hot) {
+            match self.step(cx, &mut hot, &mut waits) {
                 Ok(true) => moved = true,
                 Ok(false) if moved => {
                     self.idle_from = thread.sweeps.get().wrapping_add(1);
@@ -137,8 +145,9 @@ impl Relay {
     /// Relays until the login is done; answers with whether the session is over before that.
     pub fn poll_login(&mut self, cx: &mut Context<'_>, thread: &Thread) -> Poll<bool> {
         let mut hot = thread.hot.borrow_mut();
+        let mut waits = Waits::default();
         while self.session.is_starting() {
-            match self.step(cx, &mut hot) {
+            match self.step(cx, &mut hot, &mut waits) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
                 Err(Over) => return Poll::Ready(true),
@@ -182,7 +191,7 @@ impl Relay {
 
     /// Does what can be done now; answers with whether anything was.
     #[inline]
-    fn step(&mut self, cx: &mut Context<'_>, hot: &mut Hot) -> Result<bool, Over> {
+    fn step(&mut self, cx: &mut Context<'_>, hot: &mut Hot, waits: &mut Waits) -> Result<bool, Over> {
         let mut moved = false;
         if !self.to_client.is_empty() {
             moved |= self.to_client.poll_write(cx, &mut self.client)?;
@@ -199,8 +208,10 @@ impl Relay {
         if server_has_all && self.session.is_held() && !hot.host.holds() {
             moved |= self.resume_client(cx, hot)?;
         }
-        if self.client_end == End::Open && server_has_all && self.session.wants_client(&hot.host) {
-            moved |= self.read_client(cx, hot)?;
+        if self.client_end == End::Open && server_has_all && !waits.client && self.session.wants_client(&hot.host) {
+            let read = self.read_client(cx, hot)?;
+            waits.client = !read;
+            moved |= read;
         }
         if self.client_end == End::Seen && server_has_all {
             // What the client asked before it left is answered; the server then ends its side.
@@ -208,8 +219,10 @@ impl Relay {
                 self.client_end = End::Told;
             }
         }
-        if client_has_all && self.to_client.is_empty() && !self.closing {
-            moved |= self.read_server(cx, hot)?;
+        if client_has_all && !waits.server && self.to_client.is_empty() && !self.closing {
+            let read = self.read_server(cx, hot)?;
+            waits.server = !read;
+            moved |= read;
         }
         Ok(moved)
     }

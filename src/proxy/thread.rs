@@ -46,8 +46,8 @@ const HOLD_PATIENCE_MIN: std::time::Duration = std::time::Duration::from_secs(2)
 pub(super) const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What is read at once, in bytes. Larger than what a socket usually has, so that a read is short and no second one
-/// is needed to learn that there is nothing more.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// is needed to learn that there is nothing more; a result of 100 KB passes in one piece where it has come whole.
+const SCRATCH_BYTES: usize = 256 * 1024;
 
 /// A connection on its way from the acceptor to a thread.
 #[derive(Debug)]
@@ -139,7 +139,13 @@ pub(super) fn run(shared: Shared, shard: Arc<Shard>, handed: mpsc::Receiver<Hand
         sessions: Cell::new(0),
         ended: Notify::new(),
     });
-    LocalSet::new().block_on(&runtime, serve(thread, handed, rules, shutdown));
+    let set = LocalSet::new();
+    // What is blocked on is asked at every wake of any session: a task's handle answers at once, what `serve` waits for
+    // does not.
+    let served = set.spawn_local(serve(thread, handed, rules, shutdown));
+    if let Err(error) = set.block_on(&runtime, served) {
+        error!(%error, "a proxy thread ended");
+    }
 }
 
 async fn serve(

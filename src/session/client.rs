@@ -443,14 +443,14 @@ impl Session {
         };
         self.begin(host);
         self.batch_open = true;
-        let mut note = None;
-        if self.reading {
-            match self.refresh(host, message, name, out) {
-                Some(taken) => return taken,
-                None => note = self.edited_note(name),
-            }
+        if self.reading
+            && let Some(taken) = self.refresh(host, message, name, out)
+        {
+            return taken;
         }
-        let traits = self.statements.get(name).map_or(Traits::UNKNOWN, |statement| statement.traits);
+        let statement = self.statements.get(name);
+        let traits = statement.map_or(Traits::UNKNOWN, |statement| statement.traits);
+        let note = statement.filter(|_| self.reading).and_then(edited_note);
         if portal.is_empty() {
             self.portal = traits;
         } else if self.reading {
@@ -463,14 +463,6 @@ impl Session {
         Taken::Pass
     }
 
-    /// What maps an error's place in a statement that the server has in edited form.
-    fn edited_note(&self, name: &[u8]) -> Option<Box<Note>> {
-        match &self.statements.get(name)?.sent {
-            Sent::Edited(edited) => Some(Box::new(Note { edited: Some(edited.clone()), ..Note::default() })),
-            Sent::Original | Sent::Unknown => None,
-        }
-    }
-
     fn describe<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
         self.begin(host);
         self.batch_open = true;
@@ -479,7 +471,7 @@ impl Session {
         if let (true, Some((b'S', name))) = (self.reading, target) {
             match self.refresh(host, message, name, out) {
                 Some(taken) => return taken,
-                None => note = self.edited_note(name),
+                None => note = self.statements.get(name).and_then(edited_note),
             }
         }
         let asked = match target {
@@ -525,6 +517,14 @@ impl Session {
         };
         self.queue.push(Asked::Close, note);
         Taken::Pass
+    }
+}
+
+/// What maps an error's place in a statement that the server has in edited form.
+fn edited_note(statement: &Prepared) -> Option<Box<Note>> {
+    match &statement.sent {
+        Sent::Edited(edited) => Some(Box::new(Note { edited: Some(edited.clone()), ..Note::default() })),
+        Sent::Original | Sent::Unknown => None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::names::names_question;
 use super::{Outcome, StatementKind};
 use crate::migration::{Route, Rules};
-use crate::sql::{Context, Rewrite, Screen};
+use crate::sql::{Context, Planned, Screen};
 
 /// One set of rules as a proxy thread holds it. A transaction holds it from its first message to its end.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub trait Host {
     fn now(&self) -> Instant;
 
     /// What becomes of a text, remembered or made now.
-    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Arc<Rewrite>;
+    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Planned;
 
     /// A statement was sent on, or answered by us.
     fn statement(&mut self, kind: StatementKind, outcome: Outcome);

@@ -9,7 +9,7 @@ use super::{Encoding, Host, Outcome, Pinned, Purpose, Session};
 use crate::migration::{Route, Shape};
 use crate::schema::{Refusal, SqlState};
 use crate::sql::lex::{self, Lexer};
-use crate::sql::{self, Context, Kind, Mention, Rewrite};
+use crate::sql::{self, Context, Kind, Mention, Planned, Verdict};
 
 /// What becomes of a text.
 #[derive(Debug)]
@@ -320,14 +320,14 @@ impl Session {
     }
 }
 
-fn decided(text: &str, plan: std::sync::Arc<Rewrite>, statements: &sql::Statements) -> Judgement {
-    match plan.as_ref() {
-        Rewrite::Unchanged => Judgement::Unchanged,
-        Rewrite::Refused(refusal) => {
+fn decided(text: &str, plan: Planned, statements: &sql::Statements) -> Judgement {
+    match plan.verdict() {
+        Verdict::Unchanged => Judgement::Unchanged,
+        Verdict::Refused(refusal) => {
             let at = refusal.offset.map(|offset| position(text, offset));
-            Judgement::Refused(refusal.clone(), at)
+            Judgement::Refused(refusal, at)
         }
-        Rewrite::Rewritten(_) => {
+        Verdict::Rewritten => {
             let prepares = |statement: &sql::Statement| matches!(statement.kind, Kind::Prepare { .. });
             if statements.single().is_none() && statements.iter().any(prepares) {
                 return Judgement::refused(
@@ -336,10 +336,7 @@ fn decided(text: &str, plan: std::sync::Arc<Rewrite>, statements: &sql::Statemen
                         .hint("Send the statements one by one."),
                 );
             }
-            match Edited::new(text, plan) {
-                Some(edited) => Judgement::Rewritten(Rc::new(edited)),
-                None => Judgement::Unchanged,
-            }
+            Judgement::Rewritten(Rc::new(Edited::new(text, plan)))
         }
     }
 }

@@ -4,11 +4,10 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::names::{changes_names, contains_word};
 use super::{Outcome, StatementKind};
-use crate::sql::{self, Edits, Rewrite};
+use crate::sql::{self, Planned};
 use crate::wire;
 
 /// What a session remembers of its statements at most, in bytes. Beyond it the server is asked for what is missing.
@@ -25,29 +24,22 @@ pub(super) const MARK: &str = " /*crossfade*/";
 pub(super) struct Edited {
     pub source: Box<str>,
     pub sent: String,
-    pub plan: Arc<Rewrite>,
+    plan: Planned,
 }
 
 impl Edited {
-    /// The edited text, where the plan is one.
-    pub fn new(source: &str, plan: Arc<Rewrite>) -> Option<Edited> {
-        let Rewrite::Rewritten(edits) = plan.as_ref() else { return None };
-        let mut sent = edits.apply(source);
+    /// The text as the plan, which is one of edits, has it.
+    pub fn new(source: &str, plan: Planned) -> Edited {
+        let mut sent = String::new();
+        plan.apply(source, &mut sent);
         sent.push_str(MARK);
-        Some(Edited { sent, source: source.into(), plan })
-    }
-
-    fn edits(&self) -> Option<&Edits> {
-        match self.plan.as_ref() {
-            Rewrite::Rewritten(edits) => Some(edits),
-            Rewrite::Unchanged | Rewrite::Refused(_) => None,
-        }
+        Edited { sent, source: source.into(), plan }
     }
 
     /// The notes for the client, as messages.
     pub fn warnings(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for warning in self.edits().map(Edits::warnings).unwrap_or_default() {
+        for warning in self.plan.warnings() {
             wire::notice_response(&mut out, warning);
         }
         out
@@ -57,7 +49,7 @@ impl Edited {
     pub fn client_position(&self, sent_position: usize) -> Option<usize> {
         let characters = sent_position.checked_sub(1)?;
         let byte = self.sent.char_indices().nth(characters).map_or(self.sent.len(), |(byte, _)| byte);
-        Some(position(&self.source, self.edits()?.source_offset(byte)))
+        Some(position(&self.source, self.plan.source_offset(&self.source, byte)))
     }
 }
 

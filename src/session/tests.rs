@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::migration::{ActiveMigration, Conversion, Epoch, Lens, LensColumn, OnUnsupported, Percent, Phase, Rules};
 use crate::schema::{Catalog, Ident, QualifiedName, Relation, RelationKind};
-use crate::sql::{Context, Edits, Rewrite};
+use crate::sql::{Context, Edits, Planned, Rewrite};
 
 /// A world in which `users` is under migration, or nothing is; a rewrite puts `handle` for `username`.
 struct World {
@@ -58,18 +58,18 @@ impl Host for World {
     fn now(&self) -> Instant {
         self.now
     }
-    fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Arc<Rewrite> {
+    fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Planned {
         if context.names.temporary.iter().any(|name| name.as_str() == "users") {
-            return Arc::new(Rewrite::Unchanged);
+            return Planned::alone(Rewrite::Unchanged);
         }
         if text.contains("refuse") {
-            return Arc::new(Rewrite::Refused(Refusal::unsupported("no").at(text.find("refuse").unwrap())));
+            return Planned::alone(Rewrite::Refused(Refusal::unsupported("no").at(text.find("refuse").unwrap())));
         }
         let mut edits = Edits::new();
         for (at, found) in text.match_indices("username") {
             edits.replace(at..at + found.len(), "handle").unwrap();
         }
-        Arc::new(if edits.is_empty() { Rewrite::Unchanged } else { Rewrite::Rewritten(edits) })
+        Planned::alone(if edits.is_empty() { Rewrite::Unchanged } else { Rewrite::Rewritten(edits) })
     }
     fn statement(&mut self, _: StatementKind, _: Outcome) {}
     fn answered(&mut self, _: Route, _: Duration, _: bool) {}

@@ -203,8 +203,12 @@ fn match_word<T>(bytes: &[u8], choose: impl FnOnce(&[u8]) -> Option<T>) -> Optio
 }
 
 fn names_set_config(bytes: &[u8]) -> bool {
-    memchr::memchr2_iter(b's', b'S', bytes)
-        .any(|at| bytes.get(at..at + 10).is_some_and(|found| found.eq_ignore_ascii_case(b"set_config")))
+    const NAME: &[u8] = b"set_config";
+    // Its last letter is the one that SQL has least often.
+    memchr::memchr2_iter(b'g', b'G', bytes).any(|at| {
+        let from = (at + 1).checked_sub(NAME.len());
+        from.and_then(|from| bytes.get(from..=at)).is_some_and(|found| found.eq_ignore_ascii_case(NAME))
+    })
 }
 
 /// The token ranges between the semicolons that end statements: none inside brackets or a `BEGIN ATOMIC` body.

@@ -32,6 +32,16 @@ impl Edits {
         self.edits.is_empty()
     }
 
+    /// Edits that are in order already.
+    pub(super) fn in_order(edits: impl Iterator<Item = (Range<usize>, String)>, warnings: &[String]) -> Edits {
+        Edits { edits: edits.map(|(range, text)| Edit { range, text }).collect(), warnings: warnings.to_vec() }
+    }
+
+    /// What is replaced, and by what, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Range<usize>, &str)> {
+        self.edits.iter().map(|edit| (&edit.range, edit.text.as_str()))
+    }
+
     /// Replaces the bytes of `range` by `text`. An empty range inserts; several insertions at one place stand in the
     /// order in which they were made, before a replacement that begins there.
     pub fn replace(&mut self, range: Range<usize>, text: impl Into<String>) -> Result<(), Overlap> {
@@ -106,11 +116,6 @@ impl Edits {
     /// A note for the client that goes out as a WARNING beside the statement.
     pub fn warn(&mut self, message: impl Into<String>) {
         self.warnings.push(message.into());
-    }
-
-    /// The bytes of what is put in.
-    pub fn text_bytes(&self) -> usize {
-        self.edits.iter().map(|edit| edit.text.len() + std::mem::size_of::<Edit>()).sum()
     }
 
     /// The notes for the client.

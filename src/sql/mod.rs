@@ -20,7 +20,9 @@ mod resolve;
 mod screen;
 mod second;
 mod seen;
+mod shape;
 mod survey;
+mod template;
 mod tend;
 mod update;
 mod writes;
@@ -31,6 +33,7 @@ pub use edits::{Edits, Overlap};
 pub use mask::{ErrorTexts, mask_error};
 pub use screen::{Mention, Screen};
 pub use seen::{Reading, Seen, Verb, seen};
+pub use template::{Planned, Verdict};
 
 use crate::migration::masks::finds_unqualified;
 use crate::migration::{Bucket, OnUnsupported, Rules, Shape};
@@ -87,15 +90,26 @@ pub fn rewrite(text: &str, cx: &Context<'_>) -> Rewrite {
 
 /// Decides what becomes of a text, and says why.
 pub fn rewrite_explained(text: &str, cx: &Context<'_>) -> Explained {
+    explained(text, cx).0
+}
+
+/// Decides what becomes of a text, and says what was asked about its constants.
+fn rewrite_noted(text: &str, cx: &Context<'_>) -> (Rewrite, template::Notes) {
+    let (explained, notes) = explained(text, cx);
+    (explained.rewrite, notes)
+}
+
+fn explained(text: &str, cx: &Context<'_>) -> (Explained, template::Notes) {
     let mut reasons = Vec::new();
-    let rewrite = match plan_text(text, cx, &mut reasons) {
+    let mut notes = template::Notes::default();
+    let rewrite = match plan_text(text, cx, &mut reasons, &mut notes) {
         Ok(edits) if edits.is_empty() && edits.warnings().is_empty() => Rewrite::Unchanged,
         Ok(edits) => Rewrite::Rewritten(edits),
         // What only asks the catalogs is never refused.
         Err(_) if mention(text, cx) == Mention::Catalog => Rewrite::Unchanged,
         Err(refusal) => pass_with_warning(text, cx, refusal, &mut reasons),
     };
-    Explained { rewrite, reasons }
+    (Explained { rewrite, reasons }, notes)
 }
 
 fn mention(text: &str, cx: &Context<'_>) -> Mention {
@@ -107,7 +121,12 @@ fn mention(text: &str, cx: &Context<'_>) -> Mention {
     }
 }
 
-fn plan_text(text: &str, cx: &Context<'_>, reasons: &mut Vec<String>) -> Result<Edits, Refusal> {
+fn plan_text(
+    text: &str,
+    cx: &Context<'_>,
+    reasons: &mut Vec<String>,
+    notes: &mut template::Notes,
+) -> Result<Edits, Refusal> {
     match mention(text, cx) {
         Mention::Identifier | Mention::Catalog => {}
         Mention::No | Mention::OnlyInString => {
@@ -144,6 +163,7 @@ fn plan_text(text: &str, cx: &Context<'_>, reasons: &mut Vec<String>) -> Result<
         (Err(refusal), Vec::new())
     });
     reasons.extend(why);
+    *notes = text.notes;
     edits
 }
 

@@ -10,6 +10,7 @@ use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
 use super::classify;
 use super::lex::{self, DEPTH_MAX, Lexer, TEXT_BYTES_MAX, TOKENS_MAX, Token, TokenKind};
+use super::template::Notes;
 
 /// The most operators and joins of one statement: they nest to the left in a syntax tree.
 pub const CHAIN_MAX: usize = 50_000;
@@ -28,6 +29,8 @@ pub struct Text<'t> {
     pub tokens: Vec<(Token, Option<String>)>,
     /// The token ranges of its statements.
     pub statements: Vec<Range<usize>>,
+    /// What planning asks about the client's constants.
+    pub notes: Notes,
     blank: String,
 }
 
@@ -62,7 +65,7 @@ impl<'t> Text<'t> {
             .enumerate()
             .map(|(index, token)| (*token, lex::name(bytes, token, lex::escape_of(bytes, &significant, index))))
             .collect();
-        Ok(Text { source, tokens, statements, blank })
+        Ok(Text { source, tokens, statements, notes: Notes::default(), blank })
     }
 
     /// The statement over these tokens.
@@ -72,7 +75,13 @@ impl<'t> Text<'t> {
             (Some((first, _)), Some((last, _))) => first.start..last.end,
             (None, _) | (_, None) => 0..0,
         };
-        Piece { source: self.source, blank: self.blank.get(range.clone()).unwrap_or_default(), tokens, range }
+        Piece {
+            source: self.source,
+            blank: self.blank.get(range.clone()).unwrap_or_default(),
+            tokens,
+            range,
+            notes: &self.notes,
+        }
     }
 }
 
@@ -87,6 +96,8 @@ pub struct Piece<'t> {
     pub tokens: &'t [(Token, Option<String>)],
     /// Its bytes in the whole text.
     pub range: Range<usize>,
+    /// What planning asks about the client's constants.
+    notes: &'t Notes,
 }
 
 impl Piece<'_> {
@@ -170,7 +181,18 @@ impl Piece<'_> {
         self.range.start + start + lead..self.range.start + end - trail
     }
 
-    /// The client's text of a node.
+    /// The value of a constant: what is planned by it holds for this value only. The one way to look at a constant.
+    pub fn value_of(&self, node: &SyntaxNode) -> &str {
+        self.notes.value_read(self.range_of(node));
+        self.text_of(node)
+    }
+
+    /// Whether a node is no longer than that, its constants included. The one way to judge a length.
+    pub fn is_within(&self, node: &SyntaxNode, bytes_max: usize) -> bool {
+        self.notes.is_within(self.range_of(node), bytes_max)
+    }
+
+    /// The client's text of a node, to be copied. Constants in it may be stand-ins: it says nothing about them.
     pub fn text_of(&self, node: &SyntaxNode) -> &str {
         self.source.get(self.range_of(node)).unwrap_or_default()
     }

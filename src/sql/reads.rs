@@ -462,7 +462,7 @@ impl Plan<'_, '_> {
                 Found::Row(_) | Found::MissingIn(_) | Found::Ambiguous | Found::Missing => None,
             };
         }
-        let position: usize = self.piece.text_of(&expression).parse().ok()?;
+        let position: usize = self.piece.value_of(&expression).parse().ok()?;
         self.output_column(grouped, |index, _| index + 1 == position)
     }
 

@@ -23,12 +23,13 @@ use crate::schema::{Refusal, SqlState};
 /// The deepest nesting that the second reader is asked about; deeper statements have the first reader only.
 const DEPTH_MAX: usize = 40;
 
-/// The longest statement that the second reader is asked about, in bytes: bulk inserts have nothing to disagree about.
-const BYTES_MAX: usize = 64 * 1024;
+/// The longest statement that the second reader is asked about, in tokens: bulk inserts have nothing to disagree about.
+/// Not in bytes, so that it does not depend on what the constants are.
+const TOKENS_MAX: usize = 16 * 1024;
 
 /// What the second reader makes of a statement.
 fn second(piece: &Piece<'_>) -> Option<Statement> {
-    if piece.blank.len() > BYTES_MAX {
+    if piece.tokens.len() > TOKENS_MAX {
         return None;
     }
     let mut parser =

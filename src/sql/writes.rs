@@ -372,8 +372,7 @@ impl Plan<'_, '_> {
 
     /// Whether a value may be written a second time: evaluated twice it gives the same, and at once.
     pub(super) fn is_repeatable(&self, node: &SyntaxNode) -> bool {
-        let range = self.piece.range_of(node);
-        range.len() <= REPEATED_BYTES_MAX && !holds_query(node) && repeatable(self, node)
+        self.piece.is_within(node, REPEATED_BYTES_MAX) && !holds_query(node) && repeatable(self, node)
     }
 
     /// The text of a node with the edits made in it so far.

@@ -2,7 +2,7 @@
 
 use crossfade::migration::{Phase, Route, Shape};
 use crossfade::schema::SqlState;
-use crossfade::sql::{Context, ErrorTexts, Names, PlanCache, Rewrite, mask_error, rewrite};
+use crossfade::sql::{Context, ErrorTexts, Names, PlanCache, Rewrite, Verdict, mask_error, rewrite};
 
 use crate::corpus::STATEMENTS;
 use crate::fixture::{ident, names, rewritten, rules, table};
@@ -189,13 +189,11 @@ fn plans_are_remembered_by_everything_that_they_depend_on() {
     };
     let sql = "SELECT username FROM users";
     for _ in 0..2 {
-        assert!(matches!(*cache.rewrite(sql, &cx(&public, Shape::Old)), Rewrite::Rewritten(_)));
-        assert!(matches!(*cache.rewrite(sql, &cx(&other, Shape::Old)), Rewrite::Unchanged));
+        assert_eq!(cache.rewrite(sql, &cx(&public, Shape::Old)).verdict(), Verdict::Rewritten);
+        assert_eq!(cache.rewrite(sql, &cx(&other, Shape::Old)).verdict(), Verdict::Unchanged);
     }
-    let first = cache.rewrite(sql, &cx(&public, Shape::Old));
-    assert!(std::sync::Arc::ptr_eq(&first, &cache.rewrite(sql, &cx(&public, Shape::Old))));
     for number in 0..20_000 {
-        cache.rewrite(&format!("SELECT {number} FROM posts"), &cx(&public, Shape::Old));
+        cache.rewrite(&format!("SELECT a{number} FROM posts"), &cx(&public, Shape::Old));
     }
     assert!(cache.bytes() <= 1024 * 1024);
 }
