@@ -36,6 +36,7 @@ const FILES: &[(&str, &str)] = &[
     ("orms", include_str!("cases/orms.sql")),
     ("names", include_str!("cases/names.sql")),
     ("lenses", include_str!("cases/lenses.sql")),
+    ("types", include_str!("cases/types.sql")),
     ("regressions", include_str!("cases/regressions.sql")),
 ];
 
