@@ -8,4 +8,5 @@ mod demo;
 mod differential;
 mod null;
 mod raw;
+mod retype;
 mod rollback;
