@@ -8,5 +8,7 @@ mod copies;
 mod life;
 #[path = "migration/possible.rs"]
 mod possible;
+#[path = "migration/types.rs"]
+mod types;
 #[path = "migration/writes.rs"]
 mod writes;

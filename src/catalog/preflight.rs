@@ -11,11 +11,11 @@ use super::{
     resolve_type, volatility,
 };
 use crate::migration::ddl;
-use crate::migration::resolve::{self, Migration, ResolvedType};
-use crate::migration::spec::{Change, MigrationSpec, RenameColumn};
+use crate::migration::resolve::{self, Cast, Migration, ResolvedType, Types};
+use crate::migration::spec::{Change, ColumnChange, MigrationSpec};
 use crate::migration::text::distinct;
-use crate::migration::{Blocker, Expr};
-use crate::schema::{Dependent, DependentKind, TableDetail};
+use crate::migration::{Blocker, Expr, Invalid};
+use crate::schema::{Dependent, DependentKind, Ident, TableDetail};
 
 /// The oldest PostgreSQL that is supported, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
@@ -53,7 +53,7 @@ pub struct Preflight {
 ///
 /// Whether another migration is active on the table is not looked at here: that is in the control tables.
 pub async fn preflight(client: &Client, spec: &MigrationSpec) -> Result<Preflight, CatalogError> {
-    let Change::RenameColumn(change) = &spec.change;
+    let change = spec.change.column();
     let mut found = Preflight { migration: None, detail: None, blockers: vec![], warnings: vec![], dependents: vec![] };
     let Some(detail) = detail(client, &change.table).await? else {
         found.blockers.push(no_table(client, change).await?);
@@ -65,8 +65,8 @@ pub async fn preflight(client: &Client, spec: &MigrationSpec) -> Result<Prefligh
     found.blockers.extend(not_owner(client, change).await?);
     if detail.relation.column(&change.column).is_some() {
         found.look_at_dependents(client, change, &detail).await?;
-        if let Some((old, new)) = found.look_at_types(client, change, &detail).await? {
-            found.look_at_values(client, spec, &detail, &old, &new).await?;
+        if let Some(types) = found.look_at_types(client, spec, &detail).await? {
+            found.look_at_values(client, spec, &detail, &types).await?;
         }
     }
     found.detail = Some(detail);
@@ -77,7 +77,7 @@ impl Preflight {
     async fn look_at_dependents(
         &mut self,
         client: &Client,
-        change: &RenameColumn,
+        change: &ColumnChange,
         detail: &TableDetail,
     ) -> Result<(), CatalogError> {
         let column = &change.column;
@@ -126,7 +126,7 @@ impl Preflight {
     async fn look_at_triggers(
         &mut self,
         client: &Client,
-        change: &RenameColumn,
+        change: &ColumnChange,
         detail: &TableDetail,
     ) -> Result<(), CatalogError> {
         let column = change.column.as_str();
@@ -154,13 +154,14 @@ impl Preflight {
         Ok(())
     }
 
-    /// Both types, and whether `up` and `down` may be stored: tried by PostgreSQL itself.
+    /// Both types and the way between them, and whether expressions may be stored: tried by PostgreSQL itself.
     async fn look_at_types(
         &mut self,
         client: &Client,
-        change: &RenameColumn,
+        spec: &MigrationSpec,
         detail: &TableDetail,
-    ) -> Result<Option<(ResolvedType, ResolvedType)>, CatalogError> {
+    ) -> Result<Option<Types>, CatalogError> {
+        let change = spec.change.column();
         let Some(column) = detail.relation.column(&change.column) else { return Ok(None) };
         let wanted = change.type_sql.as_deref().unwrap_or(&column.type_sql);
         let (old, new) = match (resolve_type(client, &column.type_sql).await?, resolve_type(client, wanted).await?) {
@@ -175,47 +176,100 @@ impl Preflight {
                 return Ok(None);
             }
         };
+        if matches!(spec.change, Change::ChangeType(_)) && old.type_sql == new.type_sql {
+            self.blockers.push(Blocker::new(
+                "same_type",
+                format!("column {:?} has the type {} already", column.name.as_str(), new.type_sql),
+                "There is nothing to change.",
+                "Name another type, or use rename_column.",
+            ));
+            return Ok(None);
+        }
+        let up = cast(client, &old, &new).await?;
+        let down = cast(client, &new, &old).await?;
+        self.try_expressions(client, spec, detail, &old, &new).await?;
+        self.try_indexes(client, change, detail, &new).await?;
+        Ok(self.blockers.is_empty().then_some(Types { old, new, up, down }))
+    }
+
+    /// Whether `up`, `down` and `invalid` may be stored: each is tried as a generated column of an empty table.
+    async fn try_expressions(
+        &mut self,
+        client: &Client,
+        spec: &MigrationSpec,
+        detail: &TableDetail,
+        old: &ResolvedType,
+        new: &ResolvedType,
+    ) -> Result<(), CatalogError> {
+        let change = spec.change.column();
         let collation = detail.column(&change.column).and_then(|column| column.collation.as_deref());
         let collate = |of: &ResolvedType| match collation {
             Some(name) if of.collatable => format!(" COLLATE {name}"),
             Some(_) | None => String::new(),
         };
-        let text =
-            |expr: &Option<Expr>, bare: &crate::schema::Ident| expr.as_ref().map_or_else(|| bare.quoted(), Expr::sql);
+        let text = |expr: Option<&Expr>, bare: &Ident| expr.map_or_else(|| bare.quoted(), Expr::sql);
+        let of_old = format!("LIKE {}", change.table.quoted());
+        let of_new = format!("{} {}{}", change.to.quoted(), new.type_sql, collate(new));
+        let fallback = match &change.invalid {
+            Invalid::Fallback(expr) => Some(expr),
+            Invalid::Quarantine | Invalid::Null | Invalid::Reject => None,
+        };
         let probes = [
-            (
-                "up",
-                change.up.as_ref(),
-                format!("LIKE {}", change.table.quoted()),
-                format!(
-                    "{}{} GENERATED ALWAYS AS ({}) STORED",
-                    new.type_sql,
-                    collate(&new),
-                    text(&change.up, &change.column)
-                ),
-            ),
-            (
-                "down",
-                change.down.as_ref(),
-                format!("{} {}{}", change.to.quoted(), new.type_sql, collate(&new)),
-                format!(
-                    "{}{} GENERATED ALWAYS AS ({}) STORED",
-                    old.type_sql,
-                    collate(&old),
-                    text(&change.down, &change.to)
-                ),
-            ),
+            ("up", change.up.as_ref(), &of_old, (old, new), &change.column),
+            ("down", change.down.as_ref(), &of_new, (new, old), &change.to),
+            ("invalid", fallback, &of_old, (old, new), &change.column),
         ];
-        for (direction, expr, columns, generated) in probes {
+        for (key, expr, columns, (from, to), bare) in probes {
+            if expr.is_none_or(|expr| expr.as_column().is_some())
+                && (key == "invalid" || matches!(spec.change, Change::ChangeType(_)))
+            {
+                // A cast is found by us. One that depends on settings is the user's to say.
+                let changing = if key == "invalid" { None } else { changing_cast(client, from, to).await? };
+                self.blockers.extend(changing.map(|function| unsettled_cast(key, from, to, &function)));
+                continue;
+            }
+            let generated = format!("{}{} GENERATED ALWAYS AS ({}) STORED", to.type_sql, collate(to), text(expr, bare));
             let sql = format!(
                 "CREATE TEMPORARY TABLE crossfade_probe ({columns}) ON COMMIT DROP; \
                  ALTER TABLE pg_temp.crossfade_probe ADD COLUMN \"~probe\" {generated}"
             );
             if let Err(error) = client.batch_execute(&sql).await {
-                self.blockers.push(refused_expression(client, direction, expr, error).await?);
+                self.blockers.push(refused_expression(client, key, expr, error).await?);
             }
         }
-        Ok(self.blockers.is_empty().then_some((old, new)))
+        Ok(())
+    }
+
+    /// Whether the new type can be indexed as the old one is.
+    async fn try_indexes(
+        &mut self,
+        client: &Client,
+        change: &ColumnChange,
+        detail: &TableDetail,
+        new: &ResolvedType,
+    ) -> Result<(), CatalogError> {
+        let keyed = |index: &&crate::schema::Index| {
+            index.valid
+                && index.keys.iter().any(|key| key.column.as_ref() == Some(&change.column) && key.opclass.is_none())
+        };
+        for index in detail.indexes.iter().filter(keyed) {
+            let sql = format!(
+                "CREATE TEMPORARY TABLE crossfade_probe (\"~probe\" {}) ON COMMIT DROP; \
+                 CREATE INDEX ON pg_temp.crossfade_probe USING {} (\"~probe\")",
+                new.type_sql, index.method
+            );
+            let Err(error) = client.batch_execute(&sql).await else { continue };
+            if error.as_db_error().is_none() {
+                return Err(CatalogError::Postgres { context: "try the indexes", source: error });
+            }
+            self.blockers.push(Blocker::new(
+                "index_not_derivable",
+                format!("index {:?} cannot be built on the new column", index.name.as_str()),
+                format!("PostgreSQL says: {}.", postgres_message(&error)),
+                "Drop it before, and build it on the new column after the migration.",
+            ));
+        }
+        Ok(())
     }
 
     /// The migration, and what it does to values that are there.
@@ -224,10 +278,9 @@ impl Preflight {
         client: &Client,
         spec: &MigrationSpec,
         detail: &TableDetail,
-        old: &ResolvedType,
-        new: &ResolvedType,
+        types: &Types,
     ) -> Result<(), CatalogError> {
-        let migration = match resolve::resolve(spec, detail, old, new) {
+        let migration = match resolve::resolve(spec, detail, types) {
             Ok(migration) => migration,
             Err(blockers) => {
                 self.blockers.extend(blockers);
@@ -237,15 +290,38 @@ impl Preflight {
         if let Err(blockers) = ddl::build(&migration, detail) {
             self.blockers.extend(blockers);
         }
-        self.warnings.extend(ddl::not_carried(&migration, detail).into_iter().map(|what| Warning {
-            code: "not_carried",
-            what: format!("{what} is not put on the new column, since its values are others"),
-            todo: "Add it on the new column yourself where it should hold, before `crossfade complete`.".into(),
-        }));
-        if let Ok(trial) = resolve::resolve_in("pg_temp", spec, detail, old, new) {
-            self.send_there_and_back(client, &trial, old).await?;
+        // What becomes of misfits is told apart from what they are.
+        let mut strict = spec.clone();
+        strict.change.column_mut().invalid = Invalid::Quarantine;
+        if let Ok(trial) = resolve::resolve_in("pg_temp", &strict, detail, types) {
+            self.try_default(client, &trial).await?;
+            self.send_there_and_back(client, spec, &trial, &types.old).await?;
         }
         self.migration = Some(migration);
+        Ok(())
+    }
+
+    /// Whether the old column's default can be the new one's.
+    async fn try_default(&mut self, client: &Client, trial: &Migration) -> Result<(), CatalogError> {
+        let Some(column) = trial.lens.new.first() else { return Ok(()) };
+        let Some(moved) = trial.moved_default(column) else { return Ok(()) };
+        let constant = trial.carried.default.as_ref().and_then(|text| Expr::parse(text, &[]).ok());
+        let select = format!("SELECT ({moved})::{}", column.type_sql);
+        let tried = match constant.filter(|expr| expr.functions().next().is_none()) {
+            Some(_) => client.batch_execute(&select).await,
+            // It may have effects: what can be known without them is whether it is of the right type.
+            None => client.prepare(&select).await.map(|_| ()),
+        };
+        let Err(error) = tried else { return Ok(()) };
+        if error.as_db_error().is_none() {
+            return Err(CatalogError::Postgres { context: "try the default", source: error });
+        }
+        self.blockers.push(Blocker::new(
+            "default",
+            "the default of the old column is no value of the new one",
+            format!("PostgreSQL says: {}.", postgres_message(&error)),
+            "Change the default before, or drop it.",
+        ));
         Ok(())
     }
 
@@ -253,6 +329,7 @@ impl Preflight {
     async fn send_there_and_back(
         &mut self,
         client: &Client,
+        spec: &MigrationSpec,
         trial: &Migration,
         old: &ResolvedType,
     ) -> Result<(), CatalogError> {
@@ -277,22 +354,81 @@ impl Preflight {
         let count = |at| row.and_then(|row| row.get(at)).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let (looked, lost, misfits) = (count(0), count(1), count(2));
         if lost > 0 {
-            self.blockers.push(Blocker::new(
-                "loss",
-                format!("{lost} of {looked} rows looked at do not come back as they were"),
-                "After the old column is dropped, old sessions read `down` of the new one: they would see other values.",
-                "Change `up` and `down` so that down(up(value)) is the value, or clean the data up first.",
-            ));
+            let what = format!("{lost} of {looked} rows looked at do not come back as they were");
+            match spec.change {
+                Change::RenameColumn(_) => self.blockers.push(Blocker::new(
+                    "loss",
+                    what,
+                    "After the old column is dropped, old sessions read `down` of the new one: they would see other values.",
+                    "Change `up` and `down` so that down(up(value)) is the value, or clean the data up first.",
+                )),
+                // The expressions are the user's word on what the values become.
+                Change::ChangeType(_) => self.warnings.push(Warning {
+                    code: "loss",
+                    what,
+                    todo: "Old sessions will read `down` of the new value, which is another one, once reads move. Leave \
+                           `up` and `down` out where that may not be: then such rows count as not fitting."
+                        .into(),
+                }),
+            }
         }
         if misfits > 0 {
             self.warnings.push(Warning {
                 code: "misfits",
                 what: format!("{misfits} of {looked} rows looked at do not fit the new column"),
-                todo: "They will go to quarantine, which must be empty before reads can move.".into(),
+                todo: match spec.change.column().invalid {
+                    Invalid::Quarantine => "They will go to quarantine, which must be empty before reads can move.",
+                    Invalid::Reject => {
+                        "They will go to quarantine, which must be empty before reads can move; new ones are refused."
+                    }
+                    Invalid::Null => "They will be NULL in the new column: their values are lost with the old one.",
+                    Invalid::Fallback(_) => {
+                        "They will be what `invalid` gives in the new column: their values are lost with the old one."
+                    }
+                }
+                .into(),
             });
         }
         Ok(())
     }
+}
+
+/// How PostgreSQL casts one type to the other. Preparing runs nothing.
+async fn cast(client: &Client, from: &ResolvedType, to: &ResolvedType) -> Result<Cast, CatalogError> {
+    match client.prepare(&format!("SELECT (NULL::{})::{}", from.type_sql, to.type_sql)).await {
+        Ok(_) => Ok(Cast::Direct),
+        Err(error) if error.as_db_error().is_some() => Ok(Cast::ViaText),
+        Err(source) => Err(CatalogError::Postgres { context: "look for a cast", source }),
+    }
+}
+
+/// The function of PostgreSQL's cast, where it is not immutable: what it gives depends on settings such as the time zone.
+/// Of arrays, that of their elements.
+async fn changing_cast(
+    client: &Client,
+    from: &ResolvedType,
+    to: &ResolvedType,
+) -> Result<Option<String>, CatalogError> {
+    let sql = "WITH RECURSIVE inner_type(side, oid) AS ( \
+               SELECT side, to_regtype(name)::oid FROM (VALUES (1, $1), (2, $2)) AS wanted(side, name) \
+               UNION SELECT i.side, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END \
+               FROM inner_type i JOIN pg_type t ON t.oid = i.oid \
+               WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0) \
+               SELECT p.oid::regprocedure::text FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc \
+               JOIN inner_type f ON f.side = 1 AND f.oid = c.castsource \
+               JOIN inner_type t ON t.side = 2 AND t.oid = c.casttarget WHERE p.provolatile <> 'i' LIMIT 1";
+    let names = [from.base_type_sql.as_str(), to.base_type_sql.as_str()];
+    let row = client.query_opt(sql, &[&names[0], &names[1]]).await.map_err(postgres("look for a cast"))?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+fn unsettled_cast(key: &str, from: &ResolvedType, to: &ResolvedType, function: &str) -> Blocker {
+    Blocker::new(
+        "not_immutable",
+        format!("the cast from {} to {} depends on settings of the session", from.type_sql, to.type_sql),
+        format!("PostgreSQL casts by {function}, which is not immutable: sessions would get different values."),
+        format!("Give `{key}` and say what is meant, for example with AT TIME ZONE 'UTC'."),
+    )
 }
 
 /// The statements that try the lens on both ends of the table, with its functions in `pg_temp`. One implicit
@@ -307,7 +443,7 @@ fn there_and_back(trial: &Migration, old: &ResolvedType) -> String {
     let down: Vec<String> = keys.iter().map(|key| format!("{key} DESC")).collect();
     let table = trial.lens.table.quoted();
     let (Some(from), Some(to)) = (trial.lens.old.first(), trial.lens.new.first()) else { return String::new() };
-    let x = from.name.quoted();
+    let x = from.stored().quoted();
     let safe = to.from.safe.render(|_| "s.x".to_owned());
     let back = from.from.read.render(|_| "s.y".to_owned());
     let fits = to.from.fits.as_ref().map_or_else(|| "true".to_owned(), |fits| fits.render(|_| "s.x".to_owned()));
@@ -325,7 +461,7 @@ fn there_and_back(trial: &Migration, old: &ResolvedType) -> String {
     sql.join(";\n")
 }
 
-async fn no_table(client: &Client, change: &RenameColumn) -> Result<Blocker, CatalogError> {
+async fn no_table(client: &Client, change: &ColumnChange) -> Result<Blocker, CatalogError> {
     let catalog = load(client).await?;
     let mut names: Vec<String> = catalog.relations().map(|relation| relation.name.to_string()).collect();
     names.sort();
@@ -371,7 +507,7 @@ fn foreign_key_types(detail: &TableDetail) -> Vec<Blocker> {
         .collect()
 }
 
-async fn not_owner(client: &Client, change: &RenameColumn) -> Result<Option<Blocker>, CatalogError> {
+async fn not_owner(client: &Client, change: &ColumnChange) -> Result<Option<Blocker>, CatalogError> {
     let sql = "SELECT pg_has_role(current_user, c.relowner, 'USAGE'), pg_get_userbyid(c.relowner)::text \
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     let names = [change.table.schema.as_str(), change.table.name.as_str()];

@@ -175,8 +175,14 @@ fn catalog_of(stored: &Catalog, migrations: &[ActiveMigration]) -> Catalog {
         let mut shaped = Relation::clone(relation);
         for migration in migrations.iter().filter(|migration| migration.lens.table == relation.name) {
             let (old, new) = stores(migration.phase);
-            shape(&mut shaped, &migration.lens.old, old);
-            shape(&mut shaped, &migration.lens.new, new);
+            let contracted = migration.phase == Phase::Contracted;
+            shape(&mut shaped, &migration.lens.old, LensColumn::stored, old);
+            let gone = |column: &LensColumn| column.stored().clone();
+            shape(&mut shaped, &migration.lens.new, if contracted { |c| &c.name } else { LensColumn::stored }, new);
+            if contracted {
+                let storages: Vec<Ident> = migration.lens.new.iter().filter(|c| c.stored.is_some()).map(gone).collect();
+                shaped.columns.retain(|column| !storages.contains(&column.name));
+            }
         }
         shaped
     };
@@ -199,15 +205,16 @@ fn stores(phase: Phase) -> (bool, bool) {
     }
 }
 
-fn shape(relation: &mut Relation, columns: &[LensColumn], exist: bool) {
+fn shape(relation: &mut Relation, columns: &[LensColumn], storage: fn(&LensColumn) -> &Ident, exist: bool) {
     for column in columns {
-        let there = relation.column(&column.name).is_some();
+        let stored = storage(column);
+        let there = relation.column(stored).is_some();
         match (there, exist) {
-            (true, false) => relation.columns.retain(|c| c.name != column.name),
+            (true, false) => relation.columns.retain(|c| &c.name != stored),
             (false, true) => {
                 let number = relation.columns.iter().map(|c| c.number).max().unwrap_or(0).saturating_add(1);
                 relation.columns.push(Column {
-                    name: column.name.clone(),
+                    name: stored.clone(),
                     number,
                     type_sql: column.type_sql.clone(),
                     base_type_sql: column.base_type_sql.clone(),

@@ -15,7 +15,6 @@ use super::{Error, backoff, facts, steps};
 use crate::catalog::{self, Preflight, Warning};
 use crate::migration::ddl::{self, SyncMode};
 use crate::migration::plan::{self, Plan};
-use crate::migration::spec::Change;
 use crate::migration::{Blocker, MigrationSpec, Percent, Phase, gate};
 use crate::schema::Dependent;
 
@@ -292,11 +291,10 @@ fn parse(text: &str) -> Result<MigrationSpec, Error> {
 
 /// The migration that has the name or the table already.
 async fn rival(session: &Session, spec: &MigrationSpec) -> Result<Option<Blocker>, Error> {
-    let Change::RenameColumn(change) = &spec.change;
     if !store::exists(session.client()).await? {
         return Ok(None);
     }
-    store::rival(session.client(), spec.name.as_str(), &change.table).await
+    store::rival(session.client(), spec.name.as_str(), &spec.change.column().table).await
 }
 
 async fn preflight(session: &Session, spec: &MigrationSpec) -> Result<Preflight, Error> {

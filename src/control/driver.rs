@@ -73,6 +73,8 @@ pub struct Driver<S> {
     timing: Timing,
     /// The moment that older transactions are measured against, and the epoch it belongs to.
     horizon: Option<(Epoch, Horizon)>,
+    /// The moment from which on no row that does not fit can come any more, on the way to contracting.
+    refusing: Option<(Epoch, Horizon)>,
     contended: u32,
     failures: u32,
     /// Holds in a row that came to nothing, and when the next one may begin.
@@ -89,6 +91,7 @@ impl<S: Sidecar> Driver<S> {
             sidecar,
             timing,
             horizon: None,
+            refusing: None,
             contended: 0,
             failures: 0,
             released: 0,
@@ -292,6 +295,8 @@ impl<S: Sidecar> Driver<S> {
         if row.target == Some(Target::Contracted) {
             return self.toward_contract(row).await;
         }
+        self.refusing = None;
+        facts::recheck(&mut self.session, row).await?;
         self.scan_a_while(row, &progress).await
     }
 
@@ -370,9 +375,14 @@ impl<S: Sidecar> Driver<S> {
         warn!(migration = %row.name, "sync trigger was missing or disabled");
         let mode = match ddl::sync_mode(row.phase) {
             Some(SyncMode::Strict) => SyncMode::Strict,
-            Some(SyncMode::Quarantine | SyncMode::Contracting) | None if row.strict_since.is_some() => SyncMode::Strict,
-            Some(SyncMode::Quarantine | SyncMode::Contracting) | None => SyncMode::Quarantine,
+            Some(SyncMode::Quarantine | SyncMode::Refusing | SyncMode::Contracting) | None
+                if row.strict_since.is_some() =>
+            {
+                SyncMode::Strict
+            }
+            Some(SyncMode::Quarantine | SyncMode::Refusing | SyncMode::Contracting) | None => SyncMode::Quarantine,
         };
+        self.refusing = None;
         for step in &mut install {
             // A trigger that is there but disabled cannot be created again.
             let drop = format!(
@@ -410,9 +420,38 @@ impl<S: Sidecar> Driver<S> {
         if next == Phase::Soaking {
             return self.advance(row, Phase::Soaking, "complete: all reads come from new storage").await;
         }
+        if let Some(wait) = self.refuse_misfits(row).await? {
+            return Ok(wait);
+        }
         let detail = facts::present_detail(&self.session, row).await?;
         let enter = ddl::enter_contracting(&row.migration, &detail);
         self.carry_out(row, &enter, Phase::Contracting, "complete: proxies stop naming the old column").await
+    }
+
+    /// From contracting on there is no place for what does not fit: such writes are refused, those that are under way
+    /// end, and then none may be left. Where one is, it is written as before.
+    async fn refuse_misfits(&mut self, row: &MigrationRow) -> Result<Option<Flow>, Error> {
+        let Some(refuse) = ddl::refuse_misfits(&row.migration) else { return Ok(None) };
+        let since = match self.refusing {
+            Some((of, horizon)) if of == row.epoch => horizon,
+            Some(_) | None => {
+                steps::run(&mut self.session, &[refuse], self.timing.lock_timeout).await?;
+                let horizon = fence::horizon(self.session.client()).await?;
+                self.refusing = Some((row.epoch, horizon));
+                horizon
+            }
+        };
+        if let Some(text) = fence::older_transactions(self.session.client(), since).await? {
+            return Ok(Some(self.wait(&text, SETTLE_POLL).await?));
+        }
+        let left = facts::recheck(&mut self.session, row).await?;
+        if left == 0 {
+            return Ok(None);
+        }
+        self.refusing = None;
+        let lenient = ddl::set_sync_mode(&row.migration, SyncMode::Strict);
+        steps::run(&mut self.session, &[lenient], self.timing.lock_timeout).await?;
+        Ok(Some(self.wait(&format!("{left} rows do not fit the new shape"), REST_POLL).await?))
     }
 
     /// contracting → contracted: the old column goes in one transaction with the change of phase.

@@ -209,8 +209,11 @@ fn next(row: &MigrationRow, progress: &Progress, misfits: i64) -> Option<String>
         return Some(format!("crossfade resume {name}"));
     }
     match row.phase {
-        Phase::Verified => Some(format!("crossfade reads {name} 1")),
         Phase::Ramping if progress.drift_rows != Some(0) => None,
+        Phase::Verified | Phase::Ramping | Phase::Soaking if misfits > 0 => {
+            Some("correct the rows in quarantine, or roll back".to_owned())
+        }
+        Phase::Verified => Some(format!("crossfade reads {name} 1")),
         Phase::Ramping if row.reads.value() < 100 => Some(format!("crossfade reads {name} 100")),
         Phase::Ramping | Phase::Soaking if row.target.is_none() => Some(format!("crossfade complete {name}")),
         Phase::Backfilling if misfits > 0 => Some("correct the rows in quarantine, or roll back".to_owned()),

@@ -5,10 +5,10 @@
 
 use serde::Serialize;
 
-use super::resolve::{FunctionKind, LensFunction, Migration};
-use super::text::{all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step};
+use super::resolve::{FunctionKind, LensFunction, Migration, VALUE, is_exact_type};
+use super::text::{all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step, over_new, over_old};
 use super::walk::key_json;
-use super::{Blocker, Expr, LensColumn, Phase};
+use super::{Blocker, Expr, Invalid, LensColumn, Misfits, Phase, rules};
 use crate::schema::{
     ColumnDetail, Constraint, ConstraintKind, ForeignKey, Ident, Index, IndexKey, QualifiedName, TableDetail,
 };
@@ -53,8 +53,11 @@ pub struct Step {
 pub enum SyncMode {
     /// Until verified: the row is recorded in quarantine, its new column is NULL. Old wins.
     Quarantine,
-    /// From ramping on: such a write is refused with PostgreSQL's own error. Old wins.
+    /// From ramping on: such a write is refused with PostgreSQL's own error, unless the old storage answers for it.
+    /// Old wins.
     Strict,
+    /// On the way to contracting: such a write is refused. Old wins.
+    Refusing,
     /// From contracting on: new wins.
     Contracting,
 }
@@ -92,12 +95,12 @@ pub fn expand(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
     let mut there = Vec::new();
     for (at, column) in migration.lens.new.iter().enumerate() {
         let collate = migration.carried.collation.as_ref().map(|name| format!(" COLLATE {name}")).unwrap_or_default();
-        let name = column.name.quoted();
+        let name = column.stored().quoted();
         statements.push(format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {}{collate}", column.type_sql));
-        if let Some(old) = migration.lens.old.get(at).and_then(|old| detail.column(&old.name)) {
+        if let Some(old) = migration.lens.old.get(at).and_then(|old| detail.column(old.stored())) {
             statements.extend(attributes(migration, column, old));
         }
-        there.push(column_exists(migration, &column.name));
+        there.push(column_exists(migration, column.stored()));
     }
     steps.push(Step {
         name: "add column".into(),
@@ -112,7 +115,7 @@ pub fn expand(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
 
 /// What is carried over from the old column and is no constraint, index or default.
 fn attributes(migration: &Migration, column: &LensColumn, old: &ColumnDetail) -> Vec<String> {
-    let alter = format!("ALTER TABLE {} ALTER COLUMN {}", migration.lens.table.quoted(), column.name.quoted());
+    let alter = format!("ALTER TABLE {} ALTER COLUMN {}", migration.lens.table.quoted(), column.stored().quoted());
     let same_type = migration.carried.same_values;
     let mut statements = Vec::new();
     statements.extend(old.statistics.map(|target| format!("{alter} SET STATISTICS {target}")));
@@ -124,11 +127,11 @@ fn attributes(migration: &Migration, column: &LensColumn, old: &ColumnDetail) ->
     if !options.is_empty() {
         statements.push(format!("{alter} SET ({})", options.join(", ")));
     }
-    let target = format!("{}.{}", migration.lens.table.quoted(), column.name.quoted());
+    let target = format!("{}.{}", migration.lens.table.quoted(), column.stored().quoted());
     statements.extend(old.comment.as_ref().map(|text| format!("COMMENT ON COLUMN {target} IS {}", literal(text))));
     statements.extend(old.grants.iter().map(|grant| {
         let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
-        let (table, name) = (migration.lens.table.quoted(), column.name.quoted());
+        let (table, name) = (migration.lens.table.quoted(), column.stored().quoted());
         format!("GRANT {} ({name}) ON TABLE {table} TO {}{option}", grant.privilege, grant.grantee)
     }));
     statements
@@ -147,31 +150,61 @@ pub(crate) fn lens_function(function: &LensFunction) -> Vec<String> {
     let parameters: Vec<String> =
         function.parameters.iter().map(|(name, type_sql)| format!("{} {type_sql}", name.quoted())).collect();
     let types: Vec<&str> = function.parameters.iter().map(|(_, type_sql)| type_sql.as_str()).collect();
-    let body = function.body.sql();
-    // An assignment to a variable of the very type raises what an assignment to the column would.
     let (result, caught) = match function.kind {
-        FunctionKind::Value => ("RETURN \"~value\";", ""),
-        FunctionKind::Safe => ("RETURN \"~value\";", "EXCEPTION WHEN OTHERS THEN\n  RETURN NULL;\n"),
+        FunctionKind::Value | FunctionKind::Exact => ("RETURN \"~value\";", ""),
+        FunctionKind::Safe | FunctionKind::Fallback => {
+            ("RETURN \"~value\";", "EXCEPTION WHEN OTHERS THEN\n  RETURN NULL;\n")
+        }
         FunctionKind::Error => ("RETURN NULL;", "EXCEPTION WHEN OTHERS THEN\n  RETURN SQLERRM;\n"),
     };
     // PostgreSQL before 17 allows no subtransaction in a parallel plan.
-    let parallel = match function.kind {
-        FunctionKind::Value => "SAFE",
-        FunctionKind::Safe | FunctionKind::Error => "UNSAFE",
-    };
+    let parallel = if caught.is_empty() && function.fallback.is_none() { "SAFE" } else { "UNSAFE" };
     let text = format!(
-        "\nDECLARE\n  \"~value\" {};\nBEGIN\n  \"~value\" := {body};\n  {result}\n{caught}END\n",
-        function.type_sql
+        "\nDECLARE\n  \"~value\" {};\nBEGIN\n{}  {result}\n{caught}END\n",
+        function.type_sql,
+        computed(function)
     );
+    let settings: String =
+        function.settings.iter().map(|(name, value)| format!(" SET {name} TO {}", setting(value))).collect();
     vec![
         format!(
-            "CREATE OR REPLACE FUNCTION {name}({}) RETURNS {} LANGUAGE plpgsql IMMUTABLE PARALLEL {parallel} AS {}",
+            "CREATE OR REPLACE FUNCTION {name}({}) RETURNS {} LANGUAGE plpgsql IMMUTABLE PARALLEL {parallel}{settings} AS {}",
             parameters.join(", "),
             function.returns,
             dollar_quoted(&text)
         ),
         format!("GRANT EXECUTE ON FUNCTION {name}({}) TO PUBLIC", types.join(", ")),
     ]
+}
+
+/// A setting's value as SQL: a list of words stays one.
+fn setting(value: &str) -> String {
+    value.split(", ").map(literal).collect::<Vec<_>>().join(", ")
+}
+
+/// The statements that give `~value` its value, or raise an error.
+fn computed(function: &LensFunction) -> String {
+    // An assignment to a variable of the very type raises what an assignment to the column would.
+    let assign = |body: &Expr| format!("  \"{VALUE}\" := {};\n", body.sql());
+    let mut text = assign(&function.body);
+    if let (Some(back), Some((name, type_sql))) = (&function.back, function.parameters.first()) {
+        text.push_str(&format!(
+            "  IF {} THEN\n    RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = {};\n  END IF;\n",
+            distinct(type_sql, &name.quoted(), &back.sql()),
+            literal(&format!("the value does not come back as it was from type {}", function.type_sql))
+        ));
+    }
+    if let Some(fallback) = &function.fallback {
+        let mut instead = assign(fallback);
+        if function.not_null {
+            instead.push_str(&format!(
+                "  IF \"{VALUE}\" IS NULL THEN\n    RAISE EXCEPTION USING ERRCODE = '23502', MESSAGE = {};\n  END IF;\n",
+                literal("the value for what does not fit is null")
+            ));
+        }
+        text = format!("  BEGIN\n{text}  EXCEPTION WHEN OTHERS THEN\n{instead}  END;\n");
+    }
+    text
 }
 
 /// Puts the sync trigger on the table. (expanded → dual_writing)
@@ -206,7 +239,10 @@ pub fn install_sync(migration: &Migration) -> Vec<Step> {
 pub fn set_sync_mode(migration: &Migration, mode: SyncMode) -> Step {
     let note = match mode {
         SyncMode::Quarantine => "keep new in step with old; what does not fit goes to quarantine",
-        SyncMode::Strict => "keep new in step with old; refuse what does not fit",
+        SyncMode::Strict | SyncMode::Refusing if told(migration) && mode == SyncMode::Strict => {
+            "keep new in step with old; what does not fit goes to quarantine, and is read from the old column"
+        }
+        SyncMode::Strict | SyncMode::Refusing => "keep new in step with old; refuse what does not fit",
         SyncMode::Contracting => "keep old in step with new",
     };
     Step {
@@ -215,6 +251,7 @@ pub fn set_sync_mode(migration: &Migration, mode: SyncMode) -> Step {
             match mode {
                 SyncMode::Quarantine => "quarantine",
                 SyncMode::Strict => "strict",
+                SyncMode::Refusing => "refusing",
                 SyncMode::Contracting => "contracting",
             }
         ),
@@ -230,8 +267,9 @@ pub fn set_sync_mode(migration: &Migration, mode: SyncMode) -> Step {
 /// are in step afterwards, in quarantine, or refused.
 fn sync_function(migration: &Migration, mode: SyncMode) -> String {
     let body = match mode {
-        SyncMode::Quarantine => format!("{}{}", old_wins(migration), old_decides(migration, &quarantined(migration))),
-        SyncMode::Strict => format!("{}{}", old_wins(migration), old_decides(migration, &refused(migration))),
+        SyncMode::Quarantine | SyncMode::Strict | SyncMode::Refusing => {
+            format!("{}{}", old_wins(migration), old_decides(migration, &misfit(migration, mode)))
+        }
         SyncMode::Contracting => format!("{}{}", new_wins(migration), old_decides(migration, &refused(migration))),
     };
     let text = format!("\nDECLARE\n  new_decides boolean;\nBEGIN\n{body}END\n");
@@ -252,7 +290,7 @@ fn old_wins(migration: &Migration) -> String {
         new_null = all_null(&migration.lens.new),
         new_changed = changed(&migration.lens.new),
         old_changed = changed(&migration.lens.old),
-        down = assign(&migration.lens.old, "    "),
+        down = assign_old(migration, "    "),
     )
 }
 
@@ -271,8 +309,41 @@ fn new_wins(migration: &Migration) -> String {
          IF new_decides THEN\n{down}    RETURN NEW;\n  END IF;\n",
         new_changed = changed(&migration.lens.new),
         old_changed = changed(&migration.lens.old),
-        down = assign(&migration.lens.old, "    "),
+        down = assign_old(migration, "    "),
     )
+}
+
+/// What becomes of a row whose old value does not fit, while both storages are complete or on their way to it.
+///
+/// | | until verified | from the first switch of reads on |
+/// |---|---|---|
+/// | `invalid = "reject"` | refused; where the old value is not what is written, quarantine | the same |
+/// | the old storage answers for it (`LensColumn::misfits`) | quarantine | quarantine |
+/// | else | quarantine | refused |
+fn misfit(migration: &Migration, mode: SyncMode) -> String {
+    match (&migration.invalid, mode) {
+        (Invalid::Reject, _) => format!(
+            "    IF TG_OP = 'INSERT' THEN\n{refused}    ELSIF {changed} THEN\n{refused}    END IF;\n{noted}",
+            refused = refused(migration),
+            changed = changed(&migration.lens.old),
+            noted = quarantined(migration),
+        ),
+        (_, SyncMode::Quarantine) => quarantined(migration),
+        (_, SyncMode::Strict) if told(migration) => quarantined(migration),
+        (_, SyncMode::Strict | SyncMode::Refusing | SyncMode::Contracting) => refused(migration),
+    }
+}
+
+/// Whether the old storage answers for what does not fit, as long as there is one.
+fn told(migration: &Migration) -> bool {
+    migration.lens.new.iter().all(|column| column.misfits != Misfits::Never)
+}
+
+/// What must hold before the last look at what does not fit: from then on no row that does not can come. `None` where that
+/// holds since reads may move. (soaking)
+pub fn refuse_misfits(migration: &Migration) -> Option<Step> {
+    let any = migration.lens.new.iter().any(|column| column.from.fits.is_some());
+    (any && told(migration)).then(|| set_sync_mode(migration, SyncMode::Refusing))
 }
 
 /// New follows old; `misfit` is done with what does not fit.
@@ -283,7 +354,7 @@ fn old_decides(migration: &Migration, misfit: &str) -> String {
         .new
         .iter()
         .map(|column| {
-            format!("  NEW.{} := {};\n", column.name.quoted(), column.from.safe.render(|name| field("NEW", name)))
+            format!("  NEW.{} := {};\n", column.stored().quoted(), over_old(migration, &column.from.safe, "NEW"))
         })
         .collect();
     if let Some(fits) = all_fit(migration, "NEW") {
@@ -305,7 +376,7 @@ fn quarantined(migration: &Migration) -> String {
 
 /// PostgreSQL's own error, by the assignment itself; where that would cut in silence (trailing blanks), one like it.
 fn refused(migration: &Migration) -> String {
-    let mut text = assign(&migration.lens.new, "    ");
+    let mut text = assign_new(migration, "    ");
     text.push_str(&format!(
         "    RAISE EXCEPTION USING ERRCODE = '22001', MESSAGE = {};\n",
         misfit_text(migration, "NEW")
@@ -313,23 +384,31 @@ fn refused(migration: &Migration) -> String {
     text
 }
 
-fn assign(columns: &[LensColumn], indent: &str) -> String {
+fn assign_new(migration: &Migration, indent: &str) -> String {
     let one = |column: &LensColumn| {
-        let value = column.from.assign.render(|name| field("NEW", name));
-        format!("{indent}NEW.{} := {value};\n", column.name.quoted())
+        let value = over_old(migration, &column.from.assign, "NEW");
+        format!("{indent}NEW.{} := {value};\n", column.stored().quoted())
     };
-    columns.iter().map(one).collect()
+    migration.lens.new.iter().map(one).collect()
+}
+
+fn assign_old(migration: &Migration, indent: &str) -> String {
+    let one = |column: &LensColumn| {
+        let value = over_new(migration, &column.from.assign, "NEW");
+        format!("{indent}NEW.{} := {value};\n", column.stored().quoted())
+    };
+    migration.lens.old.iter().map(one).collect()
 }
 
 fn all_null(columns: &[LensColumn]) -> String {
-    let each: Vec<String> = columns.iter().map(|column| format!("{} IS NULL", field("NEW", &column.name))).collect();
+    let each: Vec<String> = columns.iter().map(|column| format!("{} IS NULL", field("NEW", column.stored()))).collect();
     each.join(" AND ")
 }
 
 fn changed(columns: &[LensColumn]) -> String {
     let each: Vec<String> = columns
         .iter()
-        .map(|column| distinct(&column.base_type_sql, &field("NEW", &column.name), &field("OLD", &column.name)))
+        .map(|column| distinct(&column.base_type_sql, &field("NEW", column.stored()), &field("OLD", column.stored())))
         .collect();
     if each.len() == 1 { each.concat() } else { format!("({})", each.join(" OR ")) }
 }
@@ -343,7 +422,9 @@ pub fn build(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>, V
             Ok(step) => steps.push(step),
             Err(blocker) => blockers.push(blocker),
         }
+        steps.extend(mirrors(migration, detail, index));
     }
+    blockers.extend(not_carried(migration, detail));
     for constraint in carried_constraints(migration, detail) {
         match twin_constraint(migration, detail, constraint) {
             Ok(built) => steps.extend(built),
@@ -367,7 +448,7 @@ pub fn build(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>, V
 /// The indexes that use an old column, without those that we made and those that are not valid anyway.
 fn carried_indexes<'a>(migration: &'a Migration, detail: &'a TableDetail) -> impl Iterator<Item = &'a Index> {
     let numbers: Vec<i16> =
-        migration.lens.old.iter().filter_map(|old| detail.relation.column(&old.name)).map(|c| c.number).collect();
+        migration.lens.old.iter().filter_map(|old| detail.relation.column(old.stored())).map(|c| c.number).collect();
     let ours = migration.object_prefix();
     detail.indexes.iter().filter(move |index| {
         index.valid
@@ -393,8 +474,8 @@ fn carried_constraints<'a>(migration: &'a Migration, detail: &'a TableDetail) ->
     })
 }
 
-/// What the old column has that the new one will not have, each as one line for people.
-pub fn not_carried(migration: &Migration, detail: &TableDetail) -> Vec<String> {
+/// Checks and foreign keys of the old column that say nothing of the new one's values. They would be lost.
+fn not_carried(migration: &Migration, detail: &TableDetail) -> Vec<Blocker> {
     if migration.carried.same_values {
         return Vec::new();
     }
@@ -402,17 +483,25 @@ pub fn not_carried(migration: &Migration, detail: &TableDetail) -> Vec<String> {
         let kind = matches!(constraint.kind, ConstraintKind::Check | ConstraintKind::ForeignKey);
         kind && constraint.columns.iter().any(|name| is_old(migration, name))
     });
-    named.map(|constraint| format!("constraint {:?}", constraint.name.as_str())).collect()
+    let blocker = |constraint: &Constraint| {
+        Blocker::new(
+            "constraint_not_carried",
+            format!("constraint {:?} cannot be put on the new column", constraint.name.as_str()),
+            "It is about the old column's values, and the new ones are others; it would be lost with the old column.",
+            "Drop it before, and add one that suits the new values after the migration.",
+        )
+    };
+    named.map(blocker).collect()
 }
 
 fn is_old(migration: &Migration, name: &Ident) -> bool {
-    migration.lens.old.iter().any(|old| &old.name == name)
+    migration.lens.old.iter().any(|old| old.stored() == name)
 }
 
 /// The new column in the place of an old one; every other column as it is.
 fn renamed(migration: &Migration, name: &Ident) -> Ident {
-    let old = migration.lens.old.iter().position(|old| &old.name == name);
-    old.and_then(|at| migration.lens.new.get(at)).map_or_else(|| name.clone(), |new| new.name.clone())
+    let old = migration.lens.old.iter().position(|old| old.stored() == name);
+    old.and_then(|at| migration.lens.new.get(at)).map_or_else(|| name.clone(), |new| new.stored().clone())
 }
 
 /// PostgreSQL's own text of an expression over the table, over the new columns.
@@ -426,7 +515,6 @@ fn carried_expression(migration: &Migration, detail: &TableDetail, sql: &str) ->
 }
 
 fn twin_index(migration: &Migration, detail: &TableDetail, index: &Index) -> Result<Step, Blocker> {
-    let twin = QualifiedName { schema: migration.lens.table.schema.clone(), name: migration.twin('i', &index.name) };
     let underivable = |why: String| {
         Blocker::new(
             "index_not_derivable",
@@ -435,60 +523,109 @@ fn twin_index(migration: &Migration, detail: &TableDetail, index: &Index) -> Res
             "Drop it before, and build it on the new column after the migration.",
         )
     };
+    ambiguous_when_unique(migration, index).map_err(underivable)?;
     let mut parts = Vec::new();
     for key in &index.keys {
         parts.push(index_part(migration, detail, key).map_err(underivable)?);
     }
+    let predicate = index.predicate.as_ref().map(|sql| carried_expression(migration, detail, sql)).transpose();
+    let predicate = predicate.map_err(underivable)?;
+    let name = migration.twin('i', &index.name);
+    Ok(index_step(migration, index, &Copied { name, unique: index.unique, like: "index", parts, predicate }))
+}
+
+/// Whether a unique index over the new values would refuse old ones that differ.
+fn ambiguous_when_unique(migration: &Migration, index: &Index) -> Result<(), String> {
+    let keyed = |old: &LensColumn| index.keys.iter().any(|key| key.column.as_ref() == Some(old.stored()));
+    if !index.unique || !migration.lens.old.iter().any(keyed) {
+        return Ok(());
+    }
+    for column in &migration.lens.new {
+        let sharing = match &column.misfits {
+            Misfits::Never => false,
+            Misfits::Null => index.nulls_not_distinct,
+            Misfits::Fallback(_) => true,
+        };
+        if sharing {
+            return Err("it is unique, and rows that do not fit would have the same new value".to_owned());
+        }
+        // What does not come back is kept out, so that equal new values were equal: as the type tells it.
+        let written = !migration.carried.same_values && migration.functions.iter().any(|f| f.back.is_some());
+        if written && !is_exact_type(&column.base_type_sql) {
+            let type_sql = &column.type_sql;
+            return Err(format!("it is unique, and values that differ as they are written may be equal as {type_sql}"));
+        }
+    }
+    Ok(())
+}
+
+/// An index of ours that is like one of the user's.
+struct Copied {
+    name: Ident,
+    unique: bool,
+    like: &'static str,
+    parts: Vec<String>,
+    predicate: Option<String>,
+}
+
+fn index_step(migration: &Migration, index: &Index, copied: &Copied) -> Step {
+    let name = QualifiedName { schema: migration.lens.table.schema.clone(), name: copied.name.clone() };
     let mut sql = format!(
         "CREATE {}INDEX CONCURRENTLY {} ON {} USING {} ({})",
-        if index.unique { "UNIQUE " } else { "" },
-        twin.name.quoted(),
+        if copied.unique { "UNIQUE " } else { "" },
+        name.name.quoted(),
         migration.lens.table.quoted(),
         index.method,
-        parts.join(", ")
+        copied.parts.join(", ")
     );
     if !index.include.is_empty() {
         let columns: Vec<String> = index.include.iter().map(|name| renamed(migration, name).quoted()).collect();
         sql.push_str(&format!(" INCLUDE ({})", columns.join(", ")));
     }
-    if index.nulls_not_distinct {
+    if index.nulls_not_distinct && copied.unique {
         sql.push_str(" NULLS NOT DISTINCT");
     }
     if !index.options.is_empty() {
         sql.push_str(&format!(" WITH ({})", index.options.join(", ")));
     }
     sql.extend(index.tablespace.as_ref().map(|name| format!(" TABLESPACE {name}")));
-    if let Some(predicate) = &index.predicate {
-        let predicate = carried_expression(migration, detail, predicate).map_err(underivable)?;
-        sql.push_str(&format!(" WHERE {predicate}"));
-    }
-    Ok(Step {
-        name: format!("index like {}", index.name),
-        statements: vec![format!("DROP INDEX CONCURRENTLY IF EXISTS {}", twin.quoted()), sql],
+    sql.extend(copied.predicate.as_ref().map(|predicate| format!(" WHERE {predicate}")));
+    Step {
+        name: format!("{} like {}", copied.like, index.name),
+        statements: vec![format!("DROP INDEX CONCURRENTLY IF EXISTS {}", name.quoted()), sql],
         lock: Lock::ShareUpdateExclusive,
         transactional: false,
         done_when: Some(format!(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = {}::regclass AND \
              indexrelid = pg_catalog.to_regclass({}) AND indisvalid)",
             literal(&migration.lens.table.quoted()),
-            literal(&twin.quoted())
+            literal(&name.quoted())
         )),
         note: "built beside running writes; what a failed attempt left is dropped first".into(),
-    })
+    }
 }
 
 fn index_part(migration: &Migration, detail: &TableDetail, key: &IndexKey) -> Result<String, String> {
-    let mut part = match (&key.column, &key.expression) {
+    let over_old = key.column.as_ref().is_some_and(|name| is_old(migration, name));
+    if let Some(opclass) = key.opclass.as_ref().filter(|_| over_old && !migration.carried.same_values) {
+        return Err(format!("operator class {opclass} may not suit the new column's type"));
+    }
+    let part = match (&key.column, &key.expression) {
         (Some(column), _) => renamed(migration, column).quoted(),
         (None, Some(expression)) => format!("({})", carried_expression(migration, detail, expression)?),
         (None, None) => return Err("one of its parts is neither a column nor an expression".to_owned()),
     };
-    part.extend(key.collation.as_ref().map(|name| format!(" COLLATE {name}")));
+    // The new column's type may have no collation at all.
+    let strings = |new: &LensColumn| matches!(&*new.base_type_sql, "text" | "character varying" | "bpchar");
+    let collatable = !over_old || migration.carried.same_values || migration.lens.new.iter().all(strings);
+    let collation = key.collation.as_ref().filter(|_| collatable);
+    Ok(ordered_part(part, key, collation))
+}
+
+/// A key part with what the index says of its order.
+fn ordered_part(mut part: String, key: &IndexKey, collation: Option<&String>) -> String {
+    part.extend(collation.map(|name| format!(" COLLATE {name}")));
     if let Some(opclass) = &key.opclass {
-        let over_old = key.column.as_ref().is_some_and(|name| is_old(migration, name));
-        if over_old && !migration.carried.same_values {
-            return Err(format!("operator class {opclass} may not suit the new column's type"));
-        }
         part.push_str(&format!(" {opclass}"));
         if !key.opclass_options.is_empty() {
             part.push_str(&format!(" ({})", key.opclass_options.join(", ")));
@@ -501,7 +638,69 @@ fn index_part(migration: &Migration, detail: &TableDetail, key: &IndexKey) -> Re
         (true, true) => part.push_str(" DESC"),
         (true, false) => part.push_str(" DESC NULLS LAST"),
     }
-    Ok(part)
+    part
+}
+
+/// The index over what sessions of the old shape read from new storage, so that their conditions find one: as they read
+/// from the contract on, and as they read while both storages exist, where that is another expression.
+fn mirrors(migration: &Migration, detail: &TableDetail, index: &Index) -> Vec<Step> {
+    let read = |phase: Phase| {
+        let of = |old: &LensColumn| rules::read_from_new(&migration.lens, old, phase);
+        migration.lens.old.iter().map(of).collect::<Vec<Expr>>()
+    };
+    let (soaking, contracting) = (read(Phase::Soaking), read(Phase::Contracting));
+    let keyed = |old: &LensColumn| index.keys.iter().any(|key| key.column.as_ref() == Some(old.stored()));
+    let served = migration
+        .lens
+        .old
+        .iter()
+        .zip(&contracting)
+        .all(|(old, read)| !keyed(old) || is_relabelled(migration, old, read));
+    let mut steps = Vec::new();
+    if !served {
+        steps.extend(mirror(migration, detail, index, 'm', &contracting));
+    }
+    let keyed_read = migration.lens.old.iter().any(keyed) && soaking != contracting;
+    if keyed_read {
+        steps.extend(mirror(migration, detail, index, 'k', &soaking));
+    }
+    steps
+}
+
+/// Whether the planner takes what is read for the stored column: it is, or a cast between strings that changes nothing.
+fn is_relabelled(migration: &Migration, old: &LensColumn, read: &Expr) -> bool {
+    let string = |type_sql: &str| matches!(type_sql, "text" | "character varying");
+    let new = read.columns().next().and_then(|name| migration.lens.new.iter().find(|new| new.stored() == name));
+    let strings = string(&old.base_type_sql) && new.is_some_and(|new| string(&new.base_type_sql));
+    let cast = old.from.read.sql()
+        == format!("{}::{}", old.from.read.columns().next().map_or_else(String::new, Ident::quoted), old.type_sql);
+    read.as_column().is_some() || strings && cast
+}
+
+fn mirror(migration: &Migration, detail: &TableDetail, index: &Index, kind: char, reads: &[Expr]) -> Option<Step> {
+    let mut parts = Vec::new();
+    for key in &index.keys {
+        let old = migration.lens.old.iter().position(|old| key.column.as_ref() == Some(old.stored()));
+        let part = match old.and_then(|at| reads.get(at)) {
+            Some(read) => ordered_part(format!("({})", read.sql()), key, key.collation.as_ref()),
+            None => index_part(migration, detail, key).ok()?,
+        };
+        parts.push(part);
+    }
+    let predicate = match &index.predicate {
+        Some(sql) => Some(carried_expression(migration, detail, sql).ok()?),
+        None => None,
+    };
+    let name = migration.twin(kind, &index.name);
+    let mut step = index_step(migration, index, &Copied { name, unique: false, like: "old reads", parts, predicate });
+    step.name = format!("{}, {kind}", step.name);
+    step.note = match kind {
+        'k' => {
+            "serves the reads of old sessions from the new column while both are there; goes with the old one".into()
+        }
+        _ => "serves the reads of old sessions from the new column, for as long as there are any".into(),
+    };
+    Some(step)
 }
 
 fn twin_constraint(migration: &Migration, detail: &TableDetail, constraint: &Constraint) -> Result<Vec<Step>, Blocker> {
@@ -590,16 +789,19 @@ pub fn enter_contracting(migration: &Migration, detail: &TableDetail) -> Vec<Ste
     let mut steps = Vec::new();
     let table = migration.lens.table.quoted();
     for (old, new) in migration.lens.old.iter().zip(&migration.lens.new) {
-        if detail.relation.column(&old.name).is_some_and(|column| column.not_null) {
-            steps.extend(not_null(migration, &new.name));
+        if detail.relation.column(old.stored()).is_some_and(|column| column.not_null) {
+            steps.extend(not_null(migration, new.stored()));
         }
     }
     let mut switch = set_sync_mode(migration, SyncMode::Contracting);
-    if let (Some(default), [old], [new]) = (&migration.carried.default, &*migration.lens.old, &*migration.lens.new) {
-        let moved = new.from.assign.render(|_| format!("({default})"));
+    if let ([old], [new]) = (&*migration.lens.old, &*migration.lens.new)
+        && let Some(moved) = migration.moved_default(new)
+    {
         switch.statements.insert(0, format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
-        switch.statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {moved}", new.name.quoted()));
-        switch.statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} DROP DEFAULT", old.name.quoted()));
+        switch
+            .statements
+            .push(format!("ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {moved}", new.stored().quoted()));
+        switch.statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} DROP DEFAULT", old.stored().quoted()));
         switch.lock = Lock::AccessExclusive;
         switch.note = "the default moves to the new column, and the trigger keeps old in step with new".into();
     }
@@ -659,13 +861,18 @@ pub fn contract(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>
         format!("DROP TRIGGER IF EXISTS {} ON {table}", migration.trigger().quoted()),
     ];
     for (old, new) in migration.lens.old.iter().zip(&migration.lens.new) {
-        let sequence = detail.column(&old.name).and_then(|column| column.owned_sequence.as_ref());
-        let owner = format!("{table}.{}", new.name.quoted());
+        let sequence = detail.column(old.stored()).and_then(|column| column.owned_sequence.as_ref());
+        let owner = format!("{table}.{}", new.stored().quoted());
         statements.extend(sequence.map(|sequence| format!("ALTER SEQUENCE {sequence} OWNED BY {owner}")));
     }
     for old in &migration.lens.old {
-        statements.push(format!("ALTER TABLE {table} DROP COLUMN {}", old.name.quoted()));
+        statements.push(format!("ALTER TABLE {table} DROP COLUMN {}", old.stored().quoted()));
     }
+    let storages = migration.lens.new.iter().filter(|new| new.stored() != &new.name);
+    statements
+        .extend(storages.map(|new| {
+            format!("ALTER TABLE {table} RENAME COLUMN {} TO {}", new.stored().quoted(), new.name.quoted())
+        }));
     for index in carried_indexes(migration, detail) {
         match take_index_name(migration, detail, index) {
             Ok(renames) => statements.extend(renames),
@@ -685,8 +892,11 @@ pub fn contract(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>
     statements.push(format!("DROP FUNCTION IF EXISTS crossfade.{}()", migration.sync_function().quoted()));
     statements.extend(migration.functions.iter().filter(|f| !serves_contracted(migration, f)).map(drop_function));
     statements.push(forget_quarantine(migration));
-    let gone: Vec<String> =
-        migration.lens.old.iter().map(|old| format!("NOT {}", column_exists(migration, &old.name))).collect();
+    // Where the new column took the old one's name, the name of its storage is what is gone.
+    let taken = |name: &Ident| migration.lens.new.iter().any(|new| &new.name == name);
+    let old = migration.lens.old.iter().map(LensColumn::stored).filter(|name| !taken(name));
+    let storages = migration.lens.new.iter().filter(|new| new.stored() != &new.name).map(LensColumn::stored);
+    let gone: Vec<String> = old.chain(storages).map(|name| format!("NOT {}", column_exists(migration, name))).collect();
     Ok(vec![Step {
         name: "drop old column".into(),
         statements,
@@ -699,7 +909,9 @@ pub fn contract(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>
 
 /// Whether the function is still called when old sessions are served from new storage.
 fn serves_contracted(migration: &Migration, function: &LensFunction) -> bool {
-    function.parameters.iter().all(|(name, _)| migration.lens.new.iter().any(|new| &new.name == name))
+    let read = migration.lens.old.iter().map(|old| &old.from.read);
+    let stored = migration.lens.new.iter().map(|new| &new.from.assign);
+    read.chain(stored).any(|expr| function.is_called_by(expr))
 }
 
 fn not_built(what: &str, name: &Ident) -> Blocker {
@@ -772,7 +984,7 @@ fn take_not_null_names(migration: &Migration, detail: &TableDetail) -> Vec<Strin
         detail.constraints.iter().find(of_column)
     };
     let pairs = migration.lens.old.iter().zip(&migration.lens.new);
-    let renames = pairs.filter_map(|(old, new)| Some((named(&old.name)?, named(&new.name)?)));
+    let renames = pairs.filter_map(|(old, new)| Some((named(old.stored())?, named(new.stored())?)));
     renames
         .map(|(old, new)| {
             let table = migration.lens.table.quoted();
@@ -790,18 +1002,18 @@ pub fn rollback(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
     ];
     for old in &migration.lens.old {
         // Where it moved to the new column it comes back; a default that is there is left alone.
-        let lacks = detail.relation.column(&old.name).is_some_and(|column| column.default.is_none());
+        let lacks = detail.relation.column(old.stored()).is_some_and(|column| column.default.is_none());
         let Some(default) = migration.carried.default.as_ref().filter(|_| lacks) else { continue };
-        statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {default}", old.name.quoted()));
+        statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {default}", old.stored().quoted()));
     }
     for new in &migration.lens.new {
-        statements.push(format!("ALTER TABLE {table} DROP COLUMN IF EXISTS {}", new.name.quoted()));
+        statements.push(format!("ALTER TABLE {table} DROP COLUMN IF EXISTS {}", new.stored().quoted()));
     }
     statements.push(format!("DROP FUNCTION IF EXISTS crossfade.{}()", migration.sync_function().quoted()));
     statements.extend(migration.functions.iter().map(drop_function));
     statements.push(forget_quarantine(migration));
     let gone: Vec<String> =
-        migration.lens.new.iter().map(|new| format!("NOT {}", column_exists(migration, &new.name))).collect();
+        migration.lens.new.iter().map(|new| format!("NOT {}", column_exists(migration, new.stored()))).collect();
     vec![Step {
         name: "drop new column".into(),
         statements,

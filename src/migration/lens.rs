@@ -22,19 +22,63 @@ pub struct Lens {
 /// A column of one shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LensColumn {
-    /// The name that a session of this shape uses; also the name of the column that stores it.
+    /// The name that a session of this shape uses.
     pub name: Ident,
+    /// The name of the column that stores it until the contract, where that is another one: both shapes may use one name,
+    /// and a table cannot. From the contract on `name` stores it.
+    #[serde(default)]
+    pub stored: Option<Ident>,
+    /// What the storage of a new column holds for old values that do not fit.
+    #[serde(default)]
+    pub misfits: Misfits,
     /// Its type with modifier: `character varying(100)`.
     pub type_sql: String,
     /// Its type without modifier: `character varying`.
     pub base_type_sql: String,
     /// Its index (from 0) among the columns of its shape.
     pub position: usize,
-    /// A column of the other side that holds the same values, so that a unique index over that column serves as the
+    /// A column of the other side, by its name there, that is equal where this one is, so that a unique index over that column serves as the
     /// arbiter of `ON CONFLICT` for this one.
     pub twin: Option<Ident>,
     /// Its value, over the columns of the other shape.
     pub from: Conversion,
+}
+
+/// What a new column's storage holds for an old value that does not fit, while both storages exist.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Misfits {
+    /// Once reads may move there is none: the new storage alone tells the old value.
+    #[default]
+    Never,
+    /// NULL: where the new storage is NULL, the old one tells the old value.
+    Null,
+    /// NULL or this value over the old columns, which never raises an error: where the new storage is either, the old
+    /// one tells the old value.
+    Fallback(Expr),
+}
+
+impl LensColumn {
+    /// The column that stores it until the contract.
+    pub fn stored(&self) -> &Ident {
+        self.stored.as_ref().unwrap_or(&self.name)
+    }
+}
+
+impl Lens {
+    /// The column that stores what the old shape calls so, while there is old storage.
+    pub fn old_stored(&self, name: &Ident) -> Ident {
+        stored(&self.old, name)
+    }
+
+    /// The column that stores what the new shape calls so, until the contract.
+    pub fn new_stored(&self, name: &Ident) -> Ident {
+        stored(&self.new, name)
+    }
+}
+
+fn stored(columns: &[LensColumn], name: &Ident) -> Ident {
+    columns.iter().find(|column| &column.name == name).map_or(name, LensColumn::stored).clone()
 }
 
 /// How one side's column is computed from the other side's columns.
@@ -60,12 +104,18 @@ impl Conversion {
 }
 
 /// What to do with a row whose old value `up` cannot convert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Invalid {
     /// The row is recorded, its new column stays NULL, and reads cannot be switched while one is left.
     #[default]
     Quarantine,
+    /// Its new column is NULL; nothing is recorded.
+    Null,
+    /// The write is refused; rows that were there before are recorded as in quarantine.
+    Reject,
+    /// Its new column gets this value over the old column. A row for which this fails too is recorded.
+    Fallback(Expr),
 }
 
 /// What to do with a statement on the table that cannot be rewritten.

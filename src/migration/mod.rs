@@ -19,7 +19,7 @@ pub mod walk;
 
 pub use expr::{Expr, ExprBuilder, ExprError};
 pub use gate::Blocker;
-pub use lens::{Conversion, Invalid, Lens, LensColumn, OnUnsupported};
+pub use lens::{Conversion, Invalid, Lens, LensColumn, Misfits, OnUnsupported};
 pub use near::nearest;
 pub use phase::{Bucket, Epoch, Percent, Phase, Route, Shape};
 pub use resolve::Migration;

@@ -82,7 +82,9 @@ fn steps(migration: &Migration, detail: &TableDetail, phase: Phase) -> Result<Ve
             steps
         }
         Phase::Ramping => vec![ddl::set_sync_mode(migration, SyncMode::Strict)],
-        Phase::Contracting => ddl::enter_contracting(migration, detail),
+        Phase::Contracting => {
+            ddl::refuse_misfits(migration).into_iter().chain(ddl::enter_contracting(migration, detail)).collect()
+        }
         Phase::Contracted => ddl::contract(migration, &before_contract(migration, detail))?,
     })
 }
@@ -100,7 +102,7 @@ fn before_contract(migration: &Migration, detail: &TableDetail) -> TableDetail {
     };
     let constraints: Vec<Constraint> = detail.constraints.iter().map(twin).collect();
     later.constraints.extend(constraints.into_iter().filter(|twin| detail.constraint(&twin.name).is_none()));
-    let old: Vec<&Ident> = migration.lens.old.iter().map(|old| &old.name).collect();
+    let old: Vec<&Ident> = migration.lens.old.iter().map(super::LensColumn::stored).collect();
     for column in later.relation.columns.iter_mut().filter(|column| old.contains(&&column.name)) {
         column.default = None;
     }
@@ -139,7 +141,7 @@ fn about(phase: Phase) -> &'static str {
         Phase::DualWriting => "every write sets both columns, through the proxy or not",
         Phase::Backfilling => "history is copied; every transaction older than the trigger has ended",
         Phase::Verified => "both columns agree in every row; waits for `crossfade reads`",
-        Phase::Ramping => "a share of sessions reads the new column; what does not fit is refused from here on",
+        Phase::Ramping => "a share of sessions reads the new column",
         Phase::Soaking => "all sessions read the new column; waits for `crossfade complete`",
         Phase::Contracting => "proxies no longer name the old column",
         Phase::Contracted => "the old column is gone; old sessions are served from the new one, for ever",

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::near::nearest;
-use super::spec::{Change, MigrationName, MigrationSpec, RenameColumn};
-use super::{Blocker, Conversion, Expr, Invalid, Lens, LensColumn, OnUnsupported};
+use super::spec::{Change, ColumnChange, MigrationName, MigrationSpec};
+use super::{Blocker, Conversion, Expr, Invalid, Lens, LensColumn, Misfits, OnUnsupported};
 use crate::schema::{Column, ConstraintKind, ForeignKey, Ident, RelationKind, TableDetail};
 
 /// A migration, resolved against the database that it will run on. Stored as JSON in `crossfade.migrations`.
@@ -46,6 +46,9 @@ pub struct Carried {
     pub collation: Option<String>,
     /// The old column's default.
     pub default: Option<String>,
+    /// The new column's default, where it is not simply what storing the old one's gives.
+    #[serde(default)]
+    pub new_default: Option<String>,
     /// Whether the old column is NOT NULL.
     pub not_null: bool,
 }
@@ -67,7 +70,22 @@ pub struct LensFunction {
     pub returns: String,
     /// What it returns.
     pub kind: FunctionKind,
+    /// Its parameter's value computed back from [`VALUE`], where a value fits only if that is what it was.
+    #[serde(default)]
+    pub back: Option<Expr>,
+    /// What it computes where `body` does not fit.
+    #[serde(default)]
+    pub fallback: Option<Expr>,
+    /// Whether the fallback may not be NULL.
+    #[serde(default)]
+    pub not_null: bool,
+    /// Settings that it runs under, since the text of a value depends on them.
+    #[serde(default)]
+    pub settings: Vec<(String, String)>,
 }
+
+/// What a lens function calls the value that it computed.
+pub const VALUE: &str = "~value";
 
 /// What a lens function returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +97,10 @@ pub enum FunctionKind {
     Safe,
     /// The text of the error for what does not fit, or NULL.
     Error,
+    /// The value; raises an error for what does not fit and for what does not come back.
+    Exact,
+    /// The value for what does not fit, or NULL where that fails.
+    Fallback,
 }
 
 /// A type as PostgreSQL knows it.
@@ -96,16 +118,33 @@ pub struct ResolvedType {
     pub domain: bool,
 }
 
-/// The migration that a file means on that table, whose column has the type `old` and shall get `new`.
+/// The column's two types, and how PostgreSQL casts one to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Types {
+    /// The type that it has.
+    pub old: ResolvedType,
+    /// The type that it shall have.
+    pub new: ResolvedType,
+    /// From old to new.
+    pub up: Cast,
+    /// From new to old.
+    pub down: Cast,
+}
+
+/// How PostgreSQL casts one type to another when it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cast {
+    /// By a cast.
+    Direct,
+    /// There is no cast; by way of the value's text.
+    ViaText,
+}
+
+/// The migration that a file means on that table, whose column has these types.
 ///
 /// The table must have no [`table_blockers`]. Fails only where the column is missing all the same.
-pub fn resolve(
-    spec: &MigrationSpec,
-    detail: &TableDetail,
-    old: &ResolvedType,
-    new: &ResolvedType,
-) -> Result<Migration, Vec<Blocker>> {
-    resolve_in("crossfade", spec, detail, old, new)
+pub fn resolve(spec: &MigrationSpec, detail: &TableDetail, types: &Types) -> Result<Migration, Vec<Blocker>> {
+    resolve_in("crossfade", spec, detail, types)
 }
 
 /// The same with its functions in that schema; `pg_temp` for a trial.
@@ -113,46 +152,70 @@ pub(crate) fn resolve_in(
     schema: &'static str,
     spec: &MigrationSpec,
     detail: &TableDetail,
-    old: &ResolvedType,
-    new: &ResolvedType,
+    types: &Types,
 ) -> Result<Migration, Vec<Blocker>> {
-    let Change::RenameColumn(change) = &spec.change;
-    let others = detail.relation.columns.iter().filter(|column| column.name != change.to);
+    let change = spec.change.column();
+    let stored = (change.to == change.column).then(|| own_storage(&spec.name, &change.column));
+    let made = stored.as_ref().unwrap_or(&change.to);
+    let others = detail.relation.columns.iter().filter(|column| &column.name != made);
     let Some((position, column)) = others.enumerate().find(|(_, column)| column.name == change.column) else {
         return Err(vec![no_column(change, detail)]);
     };
-    let ways = Ways { name: &spec.name, schema };
-    let up = ways.conversion(Direction::Up, &change.column, old, new, custom(&change.up));
-    let down = ways.conversion(Direction::Down, &change.to, new, old, custom(&change.down));
-    let same_values = custom(&change.up).is_none() && custom(&change.down).is_none() && (up.keeps || down.keeps);
-    let twin = |name: &Ident| same_values.then(|| name.clone());
-    let lens_column = |name: &Ident, of: &ResolvedType, twin, from| LensColumn {
+    let collation = detail.column(&change.column).and_then(|column| column.collation.clone());
+    let declared = custom(&change.up).is_some() || custom(&change.down).is_some();
+    let ways = Ways { name: &spec.name, schema, exact: !declared };
+    let (up, down) = ways.both(change, column, types);
+    let invented = matches!(change.invalid, Invalid::Fallback(_));
+    let same_values = !declared && !invented && (up.keeps || down.keeps);
+    // Equal new values then mean equal old ones, and the other way round.
+    let exact = same_values || is_exact_type(&types.old.base_type_sql) && is_exact_type(&types.new.base_type_sql);
+    let comparable = !declared && exact && kept_apart(&change.invalid);
+    let twin = |name: &Ident| comparable.then(|| name.clone());
+    let column_of = |name: &Ident, of: &ResolvedType, twin, from| LensColumn {
         name: name.clone(),
+        stored: None,
+        misfits: Misfits::Never,
         type_sql: of.type_sql.clone(),
         base_type_sql: of.base_type_sql.clone(),
         position,
         twin,
         from,
     };
-    let collation = detail.column(&change.column).and_then(|column| column.collation.clone());
+    let mut old = column_of(&change.column, &types.old, twin(&change.to), down.conversion);
+    if let Some(name) = collation.as_ref().filter(|_| !types.new.collatable && old.from.read.as_column().is_none()) {
+        old.from.read = Expr::build().text("(").expr(&old.from.read).text(format!(" COLLATE {name})")).done();
+    }
+    let mut new = column_of(&change.to, &types.new, twin(&change.column), up.conversion);
+    new.misfits = up.misfits;
+    new.stored = stored;
     Ok(Migration {
         name: spec.name.clone(),
-        lens: Lens {
-            table: change.table.clone(),
-            old: vec![lens_column(&change.column, old, twin(&change.to), down.conversion)],
-            new: vec![lens_column(&change.to, new, twin(&change.column), up.conversion)],
-        },
+        lens: Lens { table: change.table.clone(), old: vec![old], new: vec![new] },
         functions: up.functions.into_iter().chain(down.functions).collect(),
         key: key(detail),
         carried: Carried {
             same_values,
-            collation: collation.filter(|_| new.collatable),
+            collation: collation.filter(|_| types.new.collatable),
+            new_default: column.default.as_ref().and_then(|text| Some(up.cast?.render(|_| format!("({text})")))),
             default: column.default.clone(),
             not_null: column.not_null,
         },
         on_unsupported: spec.on_unsupported,
-        invalid: change.invalid,
+        invalid: change.invalid.clone(),
     })
+}
+
+/// Whether rows that do not fit get no value which rows that do may have too.
+fn kept_apart(invalid: &Invalid) -> bool {
+    match invalid {
+        Invalid::Quarantine | Invalid::Reject => true,
+        Invalid::Null | Invalid::Fallback(_) => false,
+    }
+}
+
+/// Whether two values of the type are equal only where a client sees the same. Not so for `1.0` and `1.00`.
+pub(super) fn is_exact_type(base_type_sql: &str) -> bool {
+    super::text::EXACT.contains(&base_type_sql) || matches!(base_type_sql, "text" | "character varying")
 }
 
 impl Migration {
@@ -173,15 +236,23 @@ impl Migration {
 
     /// The call that says why a value does not fit, for a new column that is converted by trying.
     pub(super) fn error_function(&self, column: &LensColumn) -> Option<Expr> {
-        let reads: Vec<&Ident> = column.from.safe.columns().collect();
-        let function = self.functions.iter().find(|function| {
-            function.kind == FunctionKind::Error && function.parameters.iter().all(|(name, _)| reads.contains(&name))
-        })?;
+        let fits = column.from.fits.as_ref()?;
+        let function = self
+            .functions
+            .iter()
+            .find(|function| function.kind == FunctionKind::Error && function.is_called_by(fits))?;
         let mut call = Expr::build().text(format!("{}(", function.called()));
         for (at, (name, _)) in function.parameters.iter().enumerate() {
             call = call.text(if at == 0 { "" } else { ", " }).column(name.clone());
         }
         Some(call.text(")").done())
+    }
+
+    /// The new column's default when it takes the place of the old one.
+    pub(crate) fn moved_default(&self, column: &LensColumn) -> Option<String> {
+        let default = self.carried.default.as_ref()?;
+        let plain = || column.from.assign.render(|_| format!("({default})"));
+        Some(self.carried.new_default.clone().unwrap_or_else(plain))
     }
 
     /// The sync trigger's function, in the schema `crossfade`.
@@ -192,6 +263,11 @@ impl Migration {
 
 /// What every name of ours on a user's table begins with: it sorts behind every other ASCII name.
 pub const OWN_PREFIX: &str = "~crossfade_";
+
+/// The new column until it gets the name of the old one, where that is the same.
+fn own_storage(name: &MigrationName, column: &Ident) -> Ident {
+    own_name(format!("{OWN_PREFIX}{name}_s_{:08x}", hash(column.as_str())))
+}
 
 /// Our own names fit by their parts: 11 bytes of prefix, 40 of migration name, 11 of what it is.
 fn own_name(text: String) -> Ident {
@@ -225,6 +301,8 @@ enum Way {
     Widening,
     /// Strings, cut to that many characters by a cast, so that longer ones must be kept out.
     Narrowing(i32),
+    /// Every value has a text, from which it comes back.
+    Writing,
     /// Only PostgreSQL can tell, by trying.
     Trying,
 }
@@ -239,6 +317,8 @@ fn way(from: &ResolvedType, to: &ResolvedType, custom: Option<&Expr>) -> Way {
         ("bigint", "numeric"),
         ("real", "double precision"),
     ];
+    /// Types whose text depends on no setting.
+    const WRITTEN: &[&str] = &["smallint", "integer", "bigint", "numeric", "boolean", "uuid", "jsonb"];
     if custom.is_some() {
         return Way::Trying;
     }
@@ -257,6 +337,9 @@ fn way(from: &ResolvedType, to: &ResolvedType, custom: Option<&Expr>) -> Way {
         };
     }
     let unlimited = to.modifier < 0;
+    if unlimited && string(to) && WRITTEN.contains(&from.base_type_sql.as_str()) {
+        return Way::Writing;
+    }
     let wider = from.base_type_sql == to.base_type_sql && to.base_type_sql != "character"
         || WIDENINGS.contains(&(from.base_type_sql.as_str(), to.base_type_sql.as_str()));
     if unlimited && wider { Way::Widening } else { Way::Trying }
@@ -288,44 +371,108 @@ impl Direction {
 struct Ways<'a> {
     name: &'a MigrationName,
     schema: &'static str,
+    /// Whether a value fits only if it comes back as it was: no expression of the user's says otherwise.
+    exact: bool,
+}
+
+/// One direction of a lens, as it is asked for.
+struct Asked<'a> {
+    direction: Direction,
+    column: &'a Ident,
+    from: &'a ResolvedType,
+    to: &'a ResolvedType,
+    /// There, and back.
+    casts: (Cast, Cast),
+    custom: Option<&'a Expr>,
+    invalid: &'a Invalid,
+    /// Whether the fallback may not be NULL.
+    not_null: bool,
 }
 
 struct Made {
     conversion: Conversion,
     functions: Vec<LensFunction>,
+    misfits: Misfits,
     /// Whether every value that fits comes out as the same value: then the way back of such a value does so too.
     keeps: bool,
+    /// The bare cast, where storing does more than that.
+    cast: Option<Expr>,
 }
 
 impl Ways<'_> {
-    fn conversion(
-        &self,
-        direction: Direction,
-        column: &Ident,
-        from: &ResolvedType,
-        to: &ResolvedType,
-        custom: Option<&Expr>,
-    ) -> Made {
-        let bare = Expr::column(column.clone());
-        let cast = Expr::build().column(column.clone()).text(format!("::{}", to.type_sql)).done();
-        let inline = |conversion| Made { conversion, functions: Vec::new(), keeps: true };
-        match way(from, to, custom) {
-            Way::Same => inline(Conversion::identity(column)),
-            Way::Widening => inline(Conversion { assign: bare, read: cast.clone(), safe: cast, fits: None }),
-            Way::Narrowing(limit) => self.narrowing(direction, column, from, to, limit),
-            Way::Trying => self.trying(direction, column, from, to, custom.unwrap_or(&bare)),
+    /// There, and back.
+    fn both(&self, change: &ColumnChange, column: &Column, types: &Types) -> (Made, Made) {
+        let up = self.conversion(&Asked {
+            direction: Direction::Up,
+            column: &change.column,
+            from: &types.old,
+            to: &types.new,
+            casts: (types.up, types.down),
+            custom: custom(&change.up),
+            invalid: &change.invalid,
+            not_null: column.not_null,
+        });
+        let down = self.conversion(&Asked {
+            direction: Direction::Down,
+            column: &change.to,
+            from: &types.new,
+            to: &types.old,
+            casts: (types.down, types.up),
+            custom: custom(&change.down),
+            invalid: &Invalid::Quarantine,
+            not_null: false,
+        });
+        (up, down)
+    }
+
+    fn conversion(&self, asked: &Asked<'_>) -> Made {
+        let bare = Expr::column(asked.column.clone());
+        let cast = Expr::build().column(asked.column.clone()).text(format!("::{}", asked.to.type_sql)).done();
+        let inline =
+            |conversion, keeps| Made { conversion, functions: Vec::new(), misfits: Misfits::Never, keeps, cast: None };
+        match way(asked.from, asked.to, asked.custom) {
+            Way::Same => inline(Conversion::identity(asked.column), true),
+            Way::Widening => inline(Conversion { assign: bare, read: cast.clone(), safe: cast, fits: None }, true),
+            Way::Writing => {
+                let cast = Expr::build().text("(").expr(&cast).text(")").done();
+                inline(Conversion { assign: cast.clone(), read: cast.clone(), safe: cast, fits: None }, false)
+            }
+            Way::Narrowing(limit) => match asked.invalid {
+                Invalid::Fallback(_) => self.casting(asked),
+                Invalid::Quarantine | Invalid::Null | Invalid::Reject => self.narrowing(asked, limit),
+            },
+            Way::Trying => match asked.custom {
+                Some(custom) => Made { cast: Some(custom.clone()), ..self.trying(asked, custom, None) },
+                None => self.casting(asked),
+            },
         }
     }
 
+    /// By PostgreSQL's own cast. What does not come back is kept out, unless the user gave a word of his own.
+    fn casting(&self, asked: &Asked<'_>) -> Made {
+        const INTEGERS: &[&str] = &["smallint", "integer", "bigint"];
+        let column = Expr::column(asked.column.clone());
+        let value = Expr::column(Ident::new(VALUE).expect("a short name"));
+        // Without the modifier, which a cast would cut to in silence; the function's variable has it.
+        let body = cast_to(&column, asked.casts.0, &asked.to.base_type_sql);
+        let integers = |of: &ResolvedType| INTEGERS.contains(&of.base_type_sql.as_str());
+        let checked = self.exact && !(integers(asked.from) && integers(asked.to));
+        let back = checked.then(|| cast_to(&value, asked.casts.1, &asked.from.type_sql));
+        let mut made = self.trying(asked, &body, back);
+        if !checked && asked.casts.0 == Cast::Direct && integers(asked.from) && integers(asked.to) {
+            // The assignment cast says the same, and the planner sees through it.
+            made.conversion.assign = match asked.invalid {
+                Invalid::Quarantine | Invalid::Reject => column.clone(),
+                Invalid::Null | Invalid::Fallback(_) => made.conversion.assign,
+            };
+        }
+        made.cast = Some(cast_to(&column, asked.casts.0, &asked.to.type_sql));
+        made
+    }
+
     /// Strings: said inline, since a call for each row would be felt.
-    fn narrowing(
-        &self,
-        direction: Direction,
-        column: &Ident,
-        from: &ResolvedType,
-        to: &ResolvedType,
-        limit: i32,
-    ) -> Made {
+    fn narrowing(&self, asked: &Asked<'_>, limit: i32) -> Made {
+        let (column, to) = (asked.column, asked.to);
         let short = |built: super::ExprBuilder| {
             built.text("pg_catalog.char_length(").column(column.clone()).text(format!(") <= {limit}"))
         };
@@ -335,77 +482,152 @@ impl Ways<'_> {
         };
         // Without a cast the result of CASE has no modifier, and the client would see another type.
         let safe = typed(begin().text(" END").done(), to);
-        let (read, functions) = match direction {
+        let bare = Expr::column(column.clone());
+        let (read, functions) = match asked.direction {
             // New storage is read once everything fits.
             Direction::Up => (safe.clone(), Vec::new()),
             // Old sessions read what the new application wrote, for ever: a value that their type cannot hold is
             // PostgreSQL's own error, raised by the function; a cast would cut it in silence.
             Direction::Down => {
-                let bare = Expr::column(column.clone());
-                let function = self.function(direction, FunctionKind::Value, column, from, to, &bare);
+                let function = self.function(asked, FunctionKind::Value, &bare, None);
                 let call = begin().text(format!(" ELSE {}(", function.called())).column(column.clone());
                 (typed(call.text(") END").done(), to), vec![function])
             }
         };
-        let conversion = Conversion {
-            assign: Expr::column(column.clone()),
-            read,
-            safe,
-            fits: Some(short(Expr::build().text("((")).text(") IS NOT FALSE)").done()),
+        let fits = short(Expr::build().text("((")).text(") IS NOT FALSE)").done();
+        let cast = Some(bare.clone());
+        let (assign, fits, misfits) = match asked.invalid {
+            Invalid::Null => (safe.clone(), None, Misfits::Null),
+            Invalid::Quarantine | Invalid::Reject | Invalid::Fallback(_) => (bare, Some(fits), Misfits::Never),
         };
-        Made { conversion, functions, keeps: true }
+        Made { conversion: Conversion { assign, read, safe, fits }, functions, misfits, keeps: true, cast }
     }
 
-    fn trying(
-        &self,
-        direction: Direction,
-        column: &Ident,
-        from: &ResolvedType,
-        to: &ResolvedType,
-        body: &Expr,
-    ) -> Made {
-        let function = |kind| self.function(direction, kind, column, from, to, body);
+    /// By a function with an exception handler. `back` is the value computed back, where it must come back.
+    fn trying(&self, asked: &Asked<'_>, body: &Expr, back: Option<Expr>) -> Made {
+        let function = |kind| self.function(asked, kind, body, back.as_ref());
         let call = |function: &LensFunction| {
-            Expr::build().text(format!("{}(", function.called())).column(column.clone()).text(")").done()
+            Expr::build().text(format!("{}(", function.called())).column(asked.column.clone()).text(")").done()
         };
-        let (value, safe, error) =
-            (function(FunctionKind::Value), function(FunctionKind::Safe), function(FunctionKind::Error));
-        let conversion = Conversion {
+        let value = function(if back.is_some() && asked.direction == Direction::Up {
+            FunctionKind::Exact
+        } else {
+            FunctionKind::Value
+        });
+        let (safe, error) = (function(FunctionKind::Safe), function(FunctionKind::Error));
+        let mut conversion = Conversion {
             assign: body.clone(),
-            read: typed(call(&value), to),
-            safe: typed(call(&safe), to),
+            read: typed(call(&value), asked.to),
+            safe: typed(call(&safe), asked.to),
             fits: Some(Expr::build().text("(").expr(&call(&error)).text(" IS NULL)").done()),
         };
-        Made { conversion, functions: vec![value, safe, error], keeps: false }
+        let mut functions = vec![value, safe, error];
+        if back.is_some() {
+            // Storing refuses what would not come back; reading gives what there is.
+            let exact = function(FunctionKind::Exact);
+            conversion.assign = typed(call(&exact), asked.to);
+            if functions.iter().all(|function| function.name != exact.name) {
+                functions.push(exact);
+            }
+        }
+        let misfits = match (asked.direction, asked.invalid) {
+            (Direction::Down, _) | (Direction::Up, Invalid::Reject) => Misfits::Never,
+            (Direction::Up, Invalid::Quarantine) => Misfits::Null,
+            (Direction::Up, Invalid::Null) => {
+                conversion.assign = conversion.safe.clone();
+                conversion.fits = None;
+                functions.retain(|function| function.kind == FunctionKind::Safe);
+                conversion.read = conversion.safe.clone();
+                Misfits::Null
+            }
+            (Direction::Up, Invalid::Fallback(_)) => {
+                // The value functions know the fallback themselves.
+                conversion.assign = conversion.read.clone();
+                let fallback = function(FunctionKind::Fallback);
+                let called = typed(call(&fallback), asked.to);
+                functions.push(fallback);
+                Misfits::Fallback(called)
+            }
+        };
+        Made { conversion, functions, misfits, keeps: false, cast: None }
     }
 
-    fn function(
-        &self,
-        direction: Direction,
-        kind: FunctionKind,
-        column: &Ident,
-        from: &ResolvedType,
-        to: &ResolvedType,
-        body: &Expr,
-    ) -> LensFunction {
+    fn function(&self, asked: &Asked<'_>, kind: FunctionKind, body: &Expr, back: Option<&Expr>) -> LensFunction {
         let suffix = match kind {
             FunctionKind::Value => "value",
             FunctionKind::Safe => "safe",
             FunctionKind::Error => "error",
+            FunctionKind::Exact => "exact",
+            FunctionKind::Fallback => "misfit",
         };
+        let fallback = match asked.invalid {
+            Invalid::Fallback(expr) => Some(expr),
+            Invalid::Quarantine | Invalid::Null | Invalid::Reject => None,
+        };
+        let checked = kind != FunctionKind::Value && kind != FunctionKind::Fallback;
+        let declared = asked.custom.is_some();
         LensFunction {
-            name: own_name(format!("{}_{}_{suffix}", mangled(self.name), direction.name())),
-            parameters: vec![(column.clone(), from.base_type_sql.clone())],
-            body: body.clone(),
-            type_sql: to.type_sql.clone(),
+            name: own_name(format!("{}_{}_{suffix}", mangled(self.name), asked.direction.name())),
+            parameters: vec![(asked.column.clone(), asked.from.base_type_sql.clone())],
+            body: match (kind, fallback) {
+                (FunctionKind::Fallback, Some(fallback)) => fallback.clone(),
+                (_, _) => body.clone(),
+            },
+            type_sql: asked.to.type_sql.clone(),
             returns: match kind {
-                FunctionKind::Value | FunctionKind::Safe => to.base_type_sql.clone(),
+                FunctionKind::Value | FunctionKind::Safe | FunctionKind::Exact | FunctionKind::Fallback => {
+                    asked.to.base_type_sql.clone()
+                }
                 FunctionKind::Error => "text".to_owned(),
             },
             kind,
             schema: self.schema.to_owned(),
+            back: back.filter(|_| checked).cloned(),
+            fallback: fallback.filter(|_| kind != FunctionKind::Fallback).cloned(),
+            not_null: asked.not_null && fallback.is_some(),
+            settings: if declared { Vec::new() } else { settings(asked.from, asked.to) },
         }
     }
+}
+
+/// The value of that type, by PostgreSQL's cast or by way of its text.
+fn cast_to(value: &Expr, cast: Cast, type_sql: &str) -> Expr {
+    let way = match cast {
+        Cast::Direct => "",
+        Cast::ViaText => "::text",
+    };
+    Expr::build().text("(").expr(value).text(format!("{way}::{type_sql})")).done()
+}
+
+/// Settings under which a cast by way of a text is one and the same for every session; none where no setting matters.
+fn settings(from: &ResolvedType, to: &ResolvedType) -> Vec<(String, String)> {
+    const FREE: &[&str] = &[
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "boolean",
+        "uuid",
+        "json",
+        "jsonb",
+        "text",
+        "character varying",
+        "bpchar",
+        "oid",
+        "name",
+    ];
+    if [from, to].iter().all(|of| FREE.contains(&of.base_type_sql.as_str())) {
+        return Vec::new();
+    }
+    let fixed = [
+        ("search_path", "pg_catalog"),
+        ("DateStyle", "ISO, YMD"),
+        ("IntervalStyle", "postgres"),
+        ("TimeZone", "UTC"),
+        ("extra_float_digits", "1"),
+        ("bytea_output", "hex"),
+    ];
+    fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 impl LensFunction {
@@ -413,9 +635,14 @@ impl LensFunction {
     pub fn called(&self) -> String {
         format!("{}.{}", self.schema, self.name.quoted())
     }
+
+    /// Whether that expression calls it.
+    pub(super) fn is_called_by(&self, expr: &Expr) -> bool {
+        expr.sql().contains(&format!("{}(", self.called()))
+    }
 }
 
-fn no_column(change: &RenameColumn, detail: &TableDetail) -> Blocker {
+fn no_column(change: &ColumnChange, detail: &TableDetail) -> Blocker {
     let known: Vec<&str> = detail.relation.columns.iter().map(|column| column.name.as_str()).collect();
     let todo = match nearest(change.column.as_str(), known.iter().copied()) {
         Some(near) => format!("Did you mean {near:?}? The table has: {}.", known.join(", ")),
@@ -424,33 +651,66 @@ fn no_column(change: &RenameColumn, detail: &TableDetail) -> Blocker {
     Blocker::new(
         "no_such_column",
         format!("there is no column {:?} in {}", change.column.as_str(), change.table),
-        "The column to be renamed must exist.",
+        "The column to be changed must exist.",
         todo,
     )
 }
 
 /// What about the table itself makes the migration impossible, as far as its description tells.
 pub fn table_blockers(spec: &MigrationSpec, detail: &TableDetail) -> Vec<Blocker> {
-    let Change::RenameColumn(change) = &spec.change;
+    let change = spec.change.column();
     let mut found = Vec::new();
     found.extend(wrong_table(change, detail));
     match detail.relation.column(&change.column) {
         None => found.push(no_column(change, detail)),
-        Some(column) => found.extend(wrong_column(change, detail, column)),
+        Some(column) => {
+            found.extend(wrong_column(change, detail, column));
+            found.extend(null_for_not_null(change, column));
+        }
     }
-    if detail.relation.column(&change.to).is_some() {
-        found.push(Blocker::new(
-            "name_taken",
-            format!("{} already has a column {:?}", change.table, change.to.as_str()),
-            "The new column must be new.",
-            "Choose another name in `to`, or rename or drop that column.",
-        ));
+    match &spec.change {
+        Change::RenameColumn(_) => found.extend(name_taken(change, detail)),
+        Change::ChangeType(_) => found.extend(serial(change, detail)),
     }
     found.extend(left_over(spec, detail));
     found
 }
 
-fn wrong_table(change: &RenameColumn, detail: &TableDetail) -> Vec<Blocker> {
+fn name_taken(change: &ColumnChange, detail: &TableDetail) -> Option<Blocker> {
+    detail.relation.column(&change.to).map(|_| {
+        Blocker::new(
+            "name_taken",
+            format!("{} already has a column {:?}", change.table, change.to.as_str()),
+            "The new column must be new.",
+            "Choose another name in `to`, or rename or drop that column.",
+        )
+    })
+}
+
+/// The sequence counts in the old type, and its values come from the default.
+fn serial(change: &ColumnChange, detail: &TableDetail) -> Option<Blocker> {
+    detail.column(&change.column)?.owned_sequence.as_ref().map(|sequence| {
+        Blocker::new(
+            "serial",
+            format!("column {:?} takes its values from its own sequence {sequence}", change.column.as_str()),
+            "The type of a serial column is that of its sequence too, which is not changed.",
+            "Nothing can be done in this version.",
+        )
+    })
+}
+
+fn null_for_not_null(change: &ColumnChange, column: &Column) -> Option<Blocker> {
+    (change.invalid == Invalid::Null && column.not_null).then(|| {
+        Blocker::new(
+            "null_in_not_null",
+            format!("column {:?} is NOT NULL, and what does not fit would be NULL", change.column.as_str()),
+            "The new column is NOT NULL as well, and would refuse such rows.",
+            "Choose another `invalid`: \"quarantine\", \"reject\", or an expression that gives a value.",
+        )
+    })
+}
+
+fn wrong_table(change: &ColumnChange, detail: &TableDetail) -> Vec<Blocker> {
     let mut found = Vec::new();
     let what = match detail.relation.kind {
         RelationKind::Table => None,
@@ -480,7 +740,7 @@ fn wrong_table(change: &RenameColumn, detail: &TableDetail) -> Vec<Blocker> {
     found
 }
 
-fn wrong_column(change: &RenameColumn, detail: &TableDetail, column: &Column) -> Vec<Blocker> {
+fn wrong_column(change: &ColumnChange, detail: &TableDetail, column: &Column) -> Vec<Blocker> {
     let mut found = Vec::new();
     let name = change.column.as_str();
     if column.generated || column.identity {
@@ -542,7 +802,8 @@ fn left_over(spec: &MigrationSpec, detail: &TableDetail) -> Vec<Blocker> {
     let ours = format!("{OWN_PREFIX}{}", spec.name);
     let taken = |name: &&Ident| name.as_str() == ours || name.as_str().starts_with(&format!("{ours}_"));
     let triggers = detail.triggers.iter().map(|trigger| &trigger.name);
-    for name in detail.names_taken.iter().chain(triggers).filter(taken) {
+    let columns = detail.relation.columns.iter().map(|column| &column.name);
+    for name in detail.names_taken.iter().chain(triggers).chain(columns).filter(taken) {
         found.push(Blocker::new(
             "left_over",
             format!("{:?} exists already", name.as_str()),

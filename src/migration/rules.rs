@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::masks::{Masks, Seen};
-use super::{Bucket, Epoch, Expr, Lens, LensColumn, OnUnsupported, Percent, Phase, Route, Shape};
+use super::text::distinct;
+use super::{Bucket, Epoch, Expr, Lens, LensColumn, Misfits, OnUnsupported, Percent, Phase, Route, Shape};
 use crate::schema::{Catalog, Ident, QualifiedName, Relation};
 
 /// A migration as the proxies need it.
@@ -121,6 +122,9 @@ fn seen(tables: &HashMap<QualifiedName, TableRules>, shape: Shape) -> Vec<Seen> 
 /// | contracting | down(new) | new (the sync trigger fills old) | new | new |
 /// | contracted | down(new) | new | new | new |
 ///
+/// In ramping and soaking `down(new)` is the old storage's own value where the new one holds what stands for values that
+/// do not fit (`LensColumn::misfits`).
+///
 /// The target of a write statement (its `SET`, `WHERE`, `RETURNING`) is read from old storage until contracting,
 /// whatever the route, so that most writes keep their own text.
 #[derive(Debug, Clone)]
@@ -205,7 +209,7 @@ pub struct TableView {
     pub stored: Vec<Ident>,
     /// Columns of the stored table that do not exist for this session.
     pub hidden: Vec<Ident>,
-    /// Hidden columns, each with the one column of this view that says the same: what errors about it are told of.
+    /// Stored columns, each with the one column of this view that says the same: what errors about it are told of.
     pub twins: Vec<(Ident, Ident)>,
     /// What assigning to `columns` sets: each stored column with its value over `columns`. A column that stands for
     /// itself has a store that is the bare column of the same name.
@@ -383,11 +387,99 @@ fn new_shape_exists(phase: Phase) -> bool {
     }
 }
 
+/// The name of a new column's storage in that phase.
+fn new_storage(column: &LensColumn, phase: Phase) -> &Ident {
+    match phase {
+        Phase::Contracted => &column.name,
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::Ramping
+        | Phase::Soaking
+        | Phase::Contracting
+        | Phase::RollingBack
+        | Phase::RolledBack => column.stored(),
+    }
+}
+
+/// Whether the old storage may be read, and says of every row what the old shape has.
+fn old_storage_tells(phase: Phase) -> bool {
+    match phase {
+        Phase::Contracting | Phase::Contracted => false,
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::Ramping
+        | Phase::Soaking
+        | Phase::RollingBack
+        | Phase::RolledBack => true,
+    }
+}
+
+/// An old column as it is read from new storage in that phase, over stored columns.
+pub(super) fn read_from_new(lens: &Lens, old: &LensColumn, phase: Phase) -> Expr {
+    let stored = |name: &Ident| {
+        let new = lens.new.iter().find(|new| &new.name == name);
+        Expr::column(new.map_or(name, |new| new_storage(new, phase)).clone())
+    };
+    let down = old.from.read.substitute(stored);
+    let inputs: Vec<&LensColumn> =
+        lens.new.iter().filter(|new| old.from.read.columns().any(|name| name == &new.name)).collect();
+    let mut unfit = Vec::new();
+    for new in inputs.into_iter().filter(|_| old_storage_tells(phase)) {
+        let storage = new_storage(new, phase);
+        let null = || Expr::build().column(storage.clone()).text(" IS NULL").done();
+        match &new.misfits {
+            Misfits::Never => {}
+            Misfits::Null => unfit.push(null()),
+            Misfits::Fallback(value) => {
+                let value = value.substitute(|name| Expr::column(lens.old_stored(name)));
+                unfit.push(null());
+                unfit.push(same(&new.base_type_sql, &Expr::column(storage.clone()), &value));
+            }
+        }
+    }
+    let Some(first) = unfit.first() else { return down };
+    let any = unfit.iter().skip(1).fold(Expr::build().expr(first), |built, next| built.text(" OR ").expr(next)).done();
+    let case = Expr::build().text("(CASE WHEN ").expr(&any).text(" THEN ").column(old.stored().clone());
+    let case = case.text(" ELSE ").expr(&down).text(" END)").done();
+    // CASE keeps no modifier.
+    if old.type_sql == old.base_type_sql {
+        case
+    } else {
+        Expr::build().expr(&case).text(format!("::{}", old.type_sql)).done()
+    }
+}
+
+/// Whether two values of that type are the same, NULL being a value.
+fn same(base_type_sql: &str, a: &Expr, b: &Expr) -> Expr {
+    const PLACE: &str = "\0";
+    let text = distinct(base_type_sql, PLACE, PLACE);
+    let mut pieces = text.split(PLACE).map(str::to_owned);
+    let mut next = || pieces.next().unwrap_or_default();
+    Expr::build().text(format!("NOT {}", next())).expr(a).text(next()).expr(b).text(next()).done()
+}
+
 /// One side of the lens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Old,
     New,
+}
+
+impl Side {
+    fn other(self) -> Side {
+        match self {
+            Side::Old => Side::New,
+            Side::New => Side::Old,
+        }
+    }
 }
 
 /// What one view is derived from.
@@ -435,8 +527,26 @@ impl View<'_> {
         }
     }
 
+    /// Whether the lens says what is stored in that column.
     fn is_lens_column(&self, name: &Ident) -> bool {
-        self.lens.old.iter().chain(&self.lens.new).any(|column| &column.name == name)
+        self.lens.old.iter().chain(&self.lens.new).any(|column| column.stored() == name)
+            || self.lens.new.iter().any(|column| new_storage(column, self.phase) == name)
+    }
+
+    /// The stored column of one side's column.
+    fn stored<'c>(&self, side: Side, column: &'c LensColumn) -> &'c Ident {
+        match side {
+            Side::Old => column.stored(),
+            Side::New => new_storage(column, self.phase),
+        }
+    }
+
+    /// An expression over one side's names, over what is stored.
+    fn over_stored(&self, side: Side, expr: &Expr) -> Expr {
+        expr.substitute(|name| {
+            let column = self.side(side).iter().find(|column| &column.name == name);
+            Expr::column(column.map_or(name, |column| self.stored(side, column)).clone())
+        })
     }
 
     /// The columns of that shape, in its order: the untouched ones as they are stored, the lens's at their positions.
@@ -487,22 +597,27 @@ impl View<'_> {
             type_sql: column.type_sql.clone(),
             base_type_sql: column.base_type_sql.clone(),
             // Before the switch a value that does not fit reads as NULL in the new shape; after it there is none.
-            read: if own_storage { Expr::column(column.name.clone()) } else { self.read_other(side, column) },
-            arbiter: if own_storage { Some(column.name.clone()) } else { column.twin.clone() },
+            read: match (own_storage, side) {
+                (true, _) => Expr::column(self.stored(side, column).clone()),
+                (false, Side::Old) => read_from_new(self.lens, column, self.phase),
+                (false, Side::New) => self.over_stored(Side::Old, &column.from.safe),
+            },
+            arbiter: if own_storage { Some(self.stored(side, column).clone()) } else { self.twin(side, column) },
         }
     }
 
-    fn read_other(&self, side: Side, column: &LensColumn) -> Expr {
-        match side {
-            Side::Old => column.from.read.clone(),
-            Side::New => column.from.safe.clone(),
-        }
+    /// The stored column of the other side whose unique indexes say the same.
+    fn twin(&self, side: Side, column: &LensColumn) -> Option<Ident> {
+        let other = side.other();
+        let twin = column.twin.as_ref()?;
+        let found = self.side(other).iter().find(|column| &column.name == twin)?;
+        Some(self.stored(other, found).clone())
     }
 
     fn stores(&self, side: Side, columns: &[ViewColumn]) -> Vec<Store> {
         let mut stores: Vec<Store> = columns
             .iter()
-            .filter(|column| !self.is_lens_column(&column.name))
+            .filter(|column| column.read.as_column().is_some_and(|stored| !self.is_lens_column(stored)))
             .map(|column| Store {
                 column: column.name.clone(),
                 value: Expr::column(column.name.clone()),
@@ -517,14 +632,15 @@ impl View<'_> {
     /// What assigning to the lens's columns of one side sets, in this phase.
     fn lens_stores(&self, side: Side) -> Vec<Store> {
         let written = written(self.phase, side);
-        let (own, own_written, other, other_written) = match side {
-            Side::Old => (&self.lens.old, written.old, &self.lens.new, written.new),
-            Side::New => (&self.lens.new, written.new, &self.lens.old, written.old),
+        let (own_written, other_written) = match side {
+            Side::Old => (written.old, written.new),
+            Side::New => (written.new, written.old),
         };
+        let (own, other) = (self.side(side), self.side(side.other()));
         let mut stores = Vec::new();
         if own_written {
             stores.extend(own.iter().map(|column| Store {
-                column: column.name.clone(),
+                column: self.stored(side, column).clone(),
                 value: Expr::column(column.name.clone()),
                 primary: true,
                 follows: true,
@@ -532,7 +648,7 @@ impl View<'_> {
         }
         if other_written {
             stores.extend(other.iter().map(|column| Store {
-                column: column.name.clone(),
+                column: self.stored(side.other(), column).clone(),
                 // Beside its own storage the other side must never fail a write of an old application; alone it must.
                 value: match (own_written, side) {
                     (true, Side::Old) => column.from.safe.clone(),
@@ -545,26 +661,30 @@ impl View<'_> {
         stores
     }
 
-    /// The other side's columns with the column of this side that each is computed from, where it is one.
+    /// Stored columns that this side does not know by their names, with the column of this side that says the same: its
+    /// own storage under a name of ours, and the other side's columns that one of its columns is computed from.
     fn twins(&self, side: Side) -> Vec<(Ident, Ident)> {
-        let other = match side {
-            Side::Old => Side::New,
-            Side::New => Side::Old,
-        };
         let own = self.side(side);
-        let hidden = self.side(other).iter().filter(|column| own.iter().all(|known| known.name != column.name));
-        hidden
-            .filter_map(|column| {
-                let mut inputs = column.from.read.columns();
-                let first = inputs.next()?;
-                inputs.all(|input| input == first).then(|| (column.name.clone(), first.clone()))
-            })
-            .collect()
+        let aliased = own.iter().map(|column| (self.stored(side, column), &column.name));
+        let mut found: Vec<(Ident, Ident)> =
+            aliased.filter(|(stored, name)| stored != name).map(|(s, n)| (s.clone(), n.clone())).collect();
+        let hidden = self.side(side.other()).iter().filter_map(|column| {
+            let stored = self.stored(side.other(), column);
+            let mut inputs = column.from.read.columns();
+            let first = inputs.next()?;
+            let known = own.iter().any(|own| &own.name == stored);
+            (!known && inputs.all(|input| input == first)).then(|| (stored.clone(), first.clone()))
+        });
+        found.extend(hidden);
+        found
     }
 
     fn primary_key(&self, side: Side) -> Vec<Ident> {
         let renamed = |stored: &Ident| {
-            self.side(side).iter().find(|column| column.twin.as_ref() == Some(stored)).map(|column| column.name.clone())
+            self.side(side)
+                .iter()
+                .find(|column| self.twin(side, column).as_ref() == Some(stored))
+                .map(|column| column.name.clone())
         };
         self.relation.primary_key.iter().map(|stored| renamed(stored).unwrap_or_else(|| stored.clone())).collect()
     }

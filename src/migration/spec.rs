@@ -74,23 +74,41 @@ pub struct MigrationSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A column gets another name, and perhaps another type.
-    RenameColumn(RenameColumn),
+    RenameColumn(ColumnChange),
+    /// A column gets another type, and keeps its name.
+    ChangeType(ColumnChange),
 }
 
-/// `kind = "rename_column"`.
+impl Change {
+    /// The one column that becomes another one.
+    pub fn column(&self) -> &ColumnChange {
+        match self {
+            Change::RenameColumn(change) | Change::ChangeType(change) => change,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn column_mut(&mut self) -> &mut ColumnChange {
+        match self {
+            Change::RenameColumn(change) | Change::ChangeType(change) => change,
+        }
+    }
+}
+
+/// One column that becomes another one of the same table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RenameColumn {
+pub struct ColumnChange {
     /// The table.
     pub table: QualifiedName,
     /// The column as it is.
     pub column: Ident,
-    /// The column as it shall be.
+    /// The column as it shall be; the same name where only the type changes.
     pub to: Ident,
     /// The type it shall have, as SQL; the old one's when absent.
     pub type_sql: Option<String>,
-    /// The new value over the old column; absent for the value as it is.
+    /// The new value over the old column; absent for the value as it is, cast to the new type.
     pub up: Option<Expr>,
-    /// The old value over the new column; absent for the value as it is.
+    /// The old value over the new column; absent for the value as it is, cast to the old type.
     pub down: Option<Expr>,
     /// What to do with rows that do not fit.
     pub invalid: Invalid,
@@ -161,12 +179,16 @@ const FILE_KEYS: &[&str] = &["name", "on_unsupported", "change"];
 /// The keys of `kind = "rename_column"`.
 const RENAME_KEYS: &[&str] = &["kind", "table", "column", "to", "type", "up", "down", "invalid"];
 
-/// The kind that is built.
+/// The keys of `kind = "change_type"`.
+const CHANGE_TYPE_KEYS: &[&str] = &["kind", "table", "column", "type", "up", "down", "invalid"];
+
+/// The kinds that are built.
 const RENAME_COLUMN: &str = "rename_column";
+const CHANGE_TYPE: &str = "change_type";
+const BUILT: &str = "This version has: rename_column, change_type.";
 
 /// Kinds of the design that are not built yet.
 const FUTURE_KINDS: &[&str] = &[
-    "change_type",
     "add_column",
     "drop_column",
     "split_column",
@@ -281,21 +303,23 @@ impl<'i> Reader<'i> {
         if kind == RENAME_COLUMN {
             return self.rename_column(table, span).map(Change::RenameColumn);
         }
+        if kind == CHANGE_TYPE {
+            return self.change_type(table, span).map(Change::ChangeType);
+        }
         if FUTURE_KINDS.contains(&kind) {
-            let message = format!("kind {kind:?} is not built yet");
-            self.error(value.span(), message, "This version has: rename_column.");
+            self.error(value.span(), format!("kind {kind:?} is not built yet"), BUILT);
             return None;
         }
-        let known = FUTURE_KINDS.iter().copied().chain([RENAME_COLUMN]);
+        let known = FUTURE_KINDS.iter().copied().chain([RENAME_COLUMN, CHANGE_TYPE]);
         let help = match nearest(kind, known) {
-            Some(near) => format!("Did you mean {near:?}? This version has: rename_column."),
-            None => "This version has: rename_column.".to_owned(),
+            Some(near) => format!("Did you mean {near:?}? {BUILT}"),
+            None => BUILT.to_owned(),
         };
         self.error(value.span(), format!("there is no kind {kind:?}"), help);
         None
     }
 
-    fn rename_column(&mut self, table: &DeTable<'i>, span: Range<usize>) -> Option<RenameColumn> {
+    fn rename_column(&mut self, table: &DeTable<'i>, span: Range<usize>) -> Option<ColumnChange> {
         self.unknown_keys(table, RENAME_KEYS, "a rename_column");
         let name = self.required(table, "table", &span).and_then(|value| self.table_name(value));
         let column = self.required(table, "column", &span).and_then(|value| self.column_name(value, "column"));
@@ -303,20 +327,18 @@ impl<'i> Reader<'i> {
         if let (Some(column), Some(to), Some(value)) = (&column, &to, table.get("to"))
             && column == to
         {
-            let help = "Give the column another name; a change of type alone is the kind change_type, not built yet.";
+            let help = "Give the column another name; a change of type alone is the kind change_type.";
             self.error(value.span(), format!("the column is called {:?} already", to.as_str()), help);
         }
         let type_sql = table.get("type").map(|value| self.type_name(value));
-        let up = table.get("up").map(|value| self.expression(value, "up", column.as_ref()));
-        let down = table.get("down").map(|value| self.expression(value, "down", to.as_ref()));
+        let (up, down, invalid) = self.conversions(table, column.as_ref(), to.as_ref());
         if let (Some(Some(expr)), None, Some(value)) = (&up, &down, table.get("up"))
             && expr.as_column().is_none()
         {
             let help = "Add down = \"...\": the old value over the new column. Old sessions read it for ever.";
             self.error(value.span(), "`up` is an expression, and there is no `down`", help);
         }
-        let invalid = self.choice(table.get("invalid"), "invalid", &[("quarantine", Invalid::Quarantine)]);
-        Some(RenameColumn {
+        Some(ColumnChange {
             table: name?,
             column: column?,
             to: to?,
@@ -325,6 +347,54 @@ impl<'i> Reader<'i> {
             down: lift(down)?,
             invalid: invalid?,
         })
+    }
+
+    fn change_type(&mut self, table: &DeTable<'i>, span: Range<usize>) -> Option<ColumnChange> {
+        self.unknown_keys(table, CHANGE_TYPE_KEYS, "a change_type");
+        let name = self.required(table, "table", &span).and_then(|value| self.table_name(value));
+        let column = self.required(table, "column", &span).and_then(|value| self.column_name(value, "column"));
+        let type_sql = self.required(table, "type", &span).and_then(|value| self.type_name(value));
+        let (up, down, invalid) = self.conversions(table, column.as_ref(), column.as_ref());
+        Some(ColumnChange {
+            table: name?,
+            to: column.clone()?,
+            column: column?,
+            type_sql: Some(type_sql?),
+            up: lift(up)?,
+            down: lift(down)?,
+            invalid: invalid?,
+        })
+    }
+
+    /// `up`, `down` and `invalid`: what becomes of values.
+    fn conversions(
+        &mut self,
+        table: &DeTable<'i>,
+        old: Option<&Ident>,
+        new: Option<&Ident>,
+    ) -> (Option<Option<Expr>>, Option<Option<Expr>>, Option<Invalid>) {
+        let up = table.get("up").map(|value| self.expression(value, "up", old));
+        let down = table.get("down").map(|value| self.expression(value, "down", new));
+        (up, down, self.invalid(table.get("invalid"), old))
+    }
+
+    /// One of the words, or an expression over the old column.
+    fn invalid(&mut self, value: Option<Value<'_, 'i>>, column: Option<&Ident>) -> Option<Invalid> {
+        let Some(value) = value else { return Some(Invalid::default()) };
+        match self.string(value, "invalid")? {
+            "quarantine" => Some(Invalid::Quarantine),
+            "null" => Some(Invalid::Null),
+            "reject" => Some(Invalid::Reject),
+            text => match Expr::parse(text, std::slice::from_ref(column?)) {
+                Ok(expr) => Some(Invalid::Fallback(expr)),
+                Err(error) => {
+                    let help = "Write \"quarantine\", \"null\", \"reject\", or an SQL expression over the old column \
+                                that gives the new value, such as \"0\".";
+                    self.error(self.inside(value, error.offset), format!("`invalid`: {}", error.message), help);
+                    None
+                }
+            },
+        }
     }
 
     fn unknown_keys(&mut self, table: &DeTable<'i>, known: &[&str], of: &str) {
@@ -344,6 +414,7 @@ impl<'i> Reader<'i> {
             let help = match key {
                 "table" => "Add table = \"schema.name\".",
                 "column" => "Add column = \"...\": the column as it is now.",
+                "type" => "Add type = \"...\": the type that the column shall have.",
                 _ => "Add to = \"...\": the name that the column shall have.",
             };
             self.error(span.clone(), format!("`{key}` is missing"), help);

@@ -2,8 +2,23 @@
 //!
 //! Pure. `row` is the name that holds the row: an alias, `NEW` or `OLD`.
 
-use super::Migration;
+use super::{Expr, Migration};
 use crate::schema::Ident;
+
+/// Types whose values are equal only where they are the same.
+pub(super) const EXACT: &[&str] = &[
+    "bigint",
+    "boolean",
+    "bytea",
+    "date",
+    "integer",
+    "oid",
+    "smallint",
+    "time without time zone",
+    "timestamp with time zone",
+    "timestamp without time zone",
+    "uuid",
+];
 
 /// A string as an SQL literal. Expects `standard_conforming_strings = on`.
 pub(super) fn literal(text: &str) -> String {
@@ -27,19 +42,6 @@ pub(super) fn field(row: &str, name: &Ident) -> String {
 /// Not by the type's own equality where that overlooks differences which a client sees (`1.0` and `1.00`, letters that
 /// a collation or citext takes for equal) or does not exist (json, xml, point): then by their bytes.
 pub(crate) fn distinct(base_type_sql: &str, a: &str, b: &str) -> String {
-    const EXACT: &[&str] = &[
-        "bigint",
-        "boolean",
-        "bytea",
-        "date",
-        "integer",
-        "oid",
-        "smallint",
-        "time without time zone",
-        "timestamp with time zone",
-        "timestamp without time zone",
-        "uuid",
-    ];
     match base_type_sql {
         "text" | "character varying" => format!("({a} COLLATE pg_catalog.\"C\" IS DISTINCT FROM ({b}))"),
         exact if EXACT.contains(&exact) => format!("({a} IS DISTINCT FROM ({b}))"),
@@ -48,11 +50,21 @@ pub(crate) fn distinct(base_type_sql: &str, a: &str, b: &str) -> String {
     }
 }
 
+/// An expression over the old shape's names, over that row's old storage.
+pub(super) fn over_old(migration: &Migration, expr: &Expr, row: &str) -> String {
+    expr.render(|name| field(row, &migration.lens.old_stored(name)))
+}
+
+/// An expression over the new shape's names, over that row's new storage.
+pub(super) fn over_new(migration: &Migration, expr: &Expr, row: &str) -> String {
+    expr.render(|name| field(row, &migration.lens.new_stored(name)))
+}
+
 /// Whether a new column is not what the old ones say.
 pub(super) fn differs(migration: &Migration, row: &str) -> String {
     let columns = migration.lens.new.iter().map(|column| {
-        let safe = column.from.safe.render(|name| field(row, name));
-        distinct(&column.base_type_sql, &field(row, &column.name), &safe)
+        let safe = over_old(migration, &column.from.safe, row);
+        distinct(&column.base_type_sql, &field(row, column.stored()), &safe)
     });
     any(columns)
 }
@@ -63,8 +75,8 @@ pub(super) fn differs(migration: &Migration, row: &str) -> String {
 /// for NULLs only.
 pub(super) fn out_of_step(migration: &Migration, row: &str) -> String {
     let unfit = migration.lens.new.iter().filter_map(|column| {
-        let fits = column.from.fits.as_ref()?.render(|name| field(row, name));
-        Some(format!("({} IS NULL AND NOT {fits})", field(row, &column.name)))
+        let fits = over_old(migration, column.from.fits.as_ref()?, row);
+        Some(format!("({} IS NULL AND NOT {fits})", field(row, column.stored())))
     });
     any([differs(migration, row)].into_iter().chain(unfit))
 }
@@ -72,7 +84,7 @@ pub(super) fn out_of_step(migration: &Migration, row: &str) -> String {
 /// Whether every old value fits.
 pub(super) fn all_fit(migration: &Migration, row: &str) -> Option<String> {
     let fits = migration.lens.new.iter().filter_map(|column| column.from.fits.as_ref());
-    let each: Vec<String> = fits.map(|fits| fits.render(|name| field(row, name))).collect();
+    let each: Vec<String> = fits.map(|fits| over_old(migration, fits, row)).collect();
     (!each.is_empty()).then(|| each.join(" AND "))
 }
 
@@ -83,10 +95,10 @@ pub(super) fn misfit_text(migration: &Migration, row: &str) -> String {
         .new
         .iter()
         .filter_map(|column| {
-            let fits = column.from.fits.as_ref()?.render(|name| field(row, name));
+            let fits = over_old(migration, column.from.fits.as_ref()?, row);
             let error = migration.error_function(column);
             let why = match error {
-                Some(call) => call.render(|name| field(row, name)),
+                Some(call) => over_old(migration, &call, row),
                 None => literal(&format!("value too long for type {}", column.type_sql)),
             };
             Some(format!("CASE WHEN NOT {fits} THEN {why} END"))

@@ -4,7 +4,7 @@
 //! up by `catalog::settle`.
 
 use super::resolve::{KeyColumn, Migration};
-use super::text::{differs, field, literal, misfit_text, out_of_step};
+use super::text::{differs, field, literal, misfit_text, out_of_step, over_old};
 use crate::schema::Ident;
 
 /// How many keys of drifted rows a page of the drift scan reports.
@@ -35,7 +35,7 @@ pub fn copy(migration: &Migration) -> Walk {
         .lens
         .new
         .iter()
-        .map(|column| format!("{} = {}", column.name.quoted(), column.from.safe.render(|name| field("t", name))))
+        .map(|column| format!("{} = {}", column.stored().quoted(), over_old(migration, &column.from.safe, "t")))
         .collect();
     let out = differs(migration, "t");
     let misfit = misfit_text(migration, "t");

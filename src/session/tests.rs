@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::migration::{ActiveMigration, Conversion, Epoch, Lens, LensColumn, OnUnsupported, Percent, Phase, Rules};
+use crate::migration::{
+    ActiveMigration, Conversion, Epoch, Lens, LensColumn, Misfits, OnUnsupported, Percent, Phase, Rules,
+};
 use crate::schema::{Catalog, Ident, QualifiedName, Relation, RelationKind};
 use crate::sql::{Context, Edits, Planned, Rewrite};
 
@@ -86,6 +88,8 @@ fn rules() -> Rules {
     let name = QualifiedName { schema: ident("public"), name: ident("users") };
     let column = |name: &str, other: &str| LensColumn {
         name: ident(name),
+        stored: None,
+        misfits: Misfits::Never,
         type_sql: "text".to_owned(),
         base_type_sql: "text".to_owned(),
         position: 0,

@@ -198,10 +198,19 @@ impl Plan<'_, '_> {
             .iter()
             .find(|store| store.primary && store.value.as_column().is_some_and(|column| column.as_str() == name));
         let relation = self.survey.cx.rules.catalog().relation(&rules.table);
+        let seen = view.columns.iter().chain(&view.fallback).find(|column| column.name.as_str() == name);
+        // Another type reads another text, or takes one that the session's own would refuse.
+        let retyped = |stored| {
+            let types = relation.and_then(|r| r.column(stored)).zip(seen);
+            types.is_some_and(|(stored, seen)| stored.base_type_sql != seen.base_type_sql)
+        };
         let default = |column| relation.and_then(|r| r.column(column)).is_some_and(|c| c.default.is_some());
         let others: Vec<_> = concerned.iter().filter(|store| !store.primary).collect();
         let why = match bare {
             None => "Its values must be converted, and COPY stores them as they come.",
+            Some(store) if retyped(&store.column) => {
+                "It is stored as another type, and COPY stores values as they come."
+            }
             Some(_) if !others.is_empty() && !view.synced => "The other storage is not kept in step in this phase.",
             // The default of the column that is replaced would win over the values that are copied.
             Some(_) if others.iter().any(|store| default(&store.column)) => {

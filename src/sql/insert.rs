@@ -249,7 +249,7 @@ impl Plan<'_, '_> {
         };
         let bare = store.value.as_column().is_some();
         match self.cell(cell) {
-            Value::Default(range) if is_own(storing) => {
+            Value::Default(range) if storing.is_own_storage() => {
                 let borrowed = storing.others.iter().any(|other| borrows_default(target, store, other));
                 if borrowed && !target.view.synced {
                     let why = "The default is that of another column, which nothing keeps in step in this phase.";
@@ -263,7 +263,7 @@ impl Plan<'_, '_> {
                 Some(default) => self.replace(range, default),
                 None => Ok(()),
             },
-            Value::Expression(value) if bare && is_own(storing) => self.type_literal(storing, &value),
+            Value::Expression(value) if storing.is_own_storage() => self.type_literal(storing, &value),
             Value::Expression(_) if bare && !retyped(target, store, storing.column) => Ok(()),
             Value::Expression(value) => {
                 let merged = target.node.kind() == SyntaxKind::MERGE;

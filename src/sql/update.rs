@@ -99,14 +99,21 @@ impl Plan<'_, '_> {
         note_stored(target, store, assignment, stored)?;
         let own = store.value.as_column() == Some(&store.column);
         if own {
-            return self.own_default(target, assignment, storing, stored);
+            return self.own_default(target, assignment, storing, stored).map(|_| ());
         }
         if assignment.indirect {
             let why = "A part of a column that is stored in another form cannot be assigned.";
             return Err(refuse(target.rules, "a subscripted assignment", why).at(assignment.place.start));
         }
-        self.replace(assignment.place.clone(), store.column.quoted())?;
         let bare = store.value.as_column().is_some();
+        if storing.is_own_storage() {
+            // The session's own storage under another name: as above, but for the name.
+            if !self.own_default(target, assignment, storing, stored)? {
+                self.replace(assignment.place.clone(), store.column.quoted())?;
+            }
+            return Ok(());
+        }
+        self.replace(assignment.place.clone(), store.column.quoted())?;
         match &assignment.value {
             Value::Expression(value) if bare && !retyped(target, store, storing.column) => {
                 let _ = value;
@@ -132,27 +139,28 @@ impl Plan<'_, '_> {
         }
     }
 
-    /// `DEFAULT` for a column whose default is still that of the column it will replace.
+    /// `DEFAULT` for a column whose default is still that of the column it will replace: then that one is assigned.
+    /// Whether it is.
     fn own_default(
         &mut self,
         target: &Target<'_>,
         assignment: &Assignment,
         storing: &Storing<'_>,
         stored: &mut Vec<(Ident, bool)>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         if let Value::Expression(value) = &assignment.value {
-            return self.type_literal(storing, value);
+            return self.type_literal(storing, value).map(|()| false);
         }
-        let (Value::Default(_), Some(own)) = (&assignment.value, storing.primary) else { return Ok(()) };
+        let (Value::Default(_), Some(own)) = (&assignment.value, storing.primary) else { return Ok(false) };
         let other = storing.others.iter().find(|other| default_of(target, &other.column).is_some());
-        let Some(other) = other.filter(|_| default_of(target, &own.column).is_none()) else { return Ok(()) };
+        let Some(other) = other.filter(|_| default_of(target, &own.column).is_none()) else { return Ok(false) };
         if !target.view.synced {
             let why = "The default is that of another column, which nothing keeps in step in this phase.";
             return Err(refuse(target.rules, &format!("DEFAULT for column \"{}\"", assignment.name), why)
                 .at(assignment.place.start));
         }
         stored.push((other.column.clone(), false));
-        self.replace(assignment.place.clone(), other.column.quoted())
+        self.replace(assignment.place.clone(), other.column.quoted()).map(|()| true)
     }
 
     /// What stands for `DEFAULT` where the value is stored in another column; `None` where that column's own does.
@@ -189,7 +197,8 @@ impl Plan<'_, '_> {
         stored: &mut Vec<(Ident, bool)>,
         appended: &mut String,
     ) -> Result<(), Refusal> {
-        if let Some(counterpart) = assignments.iter().find(|a| a.name == other.column.as_str()) {
+        let counterpart = |a: &&Assignment| a.name == other.column.as_str() && a.name != assignment.name;
+        if let Some(counterpart) = assignments.iter().find(counterpart) {
             return Err(both_sides(target, assignment, counterpart));
         }
         let written_before = stored.iter().any(|(column, _)| column == &other.column);
@@ -242,9 +251,7 @@ impl Plan<'_, '_> {
         storing: &Storing<'_>,
         other: &Store,
     ) -> Result<bool, Refusal> {
-        let own = storing
-            .primary
-            .is_some_and(|store| store.column == storing.column.name && store.value.as_column() == Some(&store.column));
+        let own = storing.is_own_storage();
         let computable = other.value.columns().all(|name| name == &storing.column.name);
         if !own || !computable || assignment.indirect {
             return Ok(false);

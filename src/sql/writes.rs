@@ -48,6 +48,17 @@ pub(super) struct Storing<'v> {
     pub others: Vec<&'v Store>,
 }
 
+impl Storing<'_> {
+    /// Whether the value is stored as it is, in the storage of the session's own side (under whatever name): its own
+    /// column, or one beside which the other side is kept.
+    pub(super) fn is_own_storage(&self) -> bool {
+        self.primary.is_some_and(|store| {
+            let bare = store.value.as_column() == Some(&self.column.name);
+            bare && (store.column == self.column.name || !self.others.is_empty())
+        })
+    }
+}
+
 impl Plan<'_, '_> {
     /// Edits every reference that means a target, and every star of RETURNING.
     pub(super) fn target_names(&mut self) -> Result<(), Refusal> {

@@ -10,4 +10,5 @@ mod differential;
 mod majors;
 mod null;
 mod raw;
+mod retype;
 mod rollback;

@@ -8,8 +8,11 @@ use crossfade::catalog::{self, Preflight};
 use crossfade::demo::postgres::Postgres;
 use crossfade::migration::ddl::{self, Step, SyncMode};
 use crossfade::migration::walk::{self, Walk};
-use crossfade::migration::{Migration, MigrationSpec};
-use crossfade::schema::TableDetail;
+use crossfade::migration::{
+    ActiveMigration, Bucket, Epoch, Migration, MigrationSpec, OnUnsupported, Percent, Phase, Rules, Shape,
+};
+use crossfade::schema::{Ident, TableDetail};
+use crossfade::sql::{self, Context, Names, Rewrite};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
@@ -61,6 +64,11 @@ fn server() -> Arc<Postgres> {
 /// A migration file with these keys in its change.
 pub fn file(keys: &str) -> String {
     format!("name = \"the-test\"\n[[change]]\nkind = \"rename_column\"\n{keys}\n")
+}
+
+/// A migration file that changes a type, with these keys in its change.
+pub fn retype(keys: &str) -> String {
+    format!("name = \"the-test\"\n[[change]]\nkind = \"change_type\"\n{keys}\n")
 }
 
 /// The file of the issue: users.username varchar(255) to handle varchar(100).
@@ -147,19 +155,27 @@ impl Bench {
     /// Copies and builds.
     pub async fn verified(&self) -> Migration {
         let migration = self.dual_writing().await;
-        self.copy(&migration).await;
-        let steps = ddl::build(&migration, &self.detail(&migration).await).unwrap();
-        self.run(&steps).await;
-        assert_eq!(self.drift(&migration).await.found, 0);
+        self.complete_storage(&migration).await;
         migration
+    }
+
+    pub async fn complete_storage(&self, migration: &Migration) {
+        self.copy(migration).await;
+        let steps = ddl::build(migration, &self.detail(migration).await).unwrap();
+        self.run(&steps).await;
+        assert_eq!(self.drift(migration).await.found, 0);
     }
 
     /// The trigger in contracting mode, the default moved.
     pub async fn contracting(&self) -> Migration {
         let migration = self.verified().await;
         self.mode(&migration, SyncMode::Strict).await;
-        self.run(&ddl::enter_contracting(&migration, &self.detail(&migration).await)).await;
+        self.enter_contracting(&migration).await;
         migration
+    }
+
+    pub async fn enter_contracting(&self, migration: &Migration) {
+        self.run(&ddl::enter_contracting(migration, &self.detail(migration).await)).await;
     }
 
     pub async fn contract(&self, migration: &Migration) {
@@ -234,6 +250,33 @@ impl Bench {
     /// The server's `server_version_num`.
     pub async fn version(&self) -> u32 {
         self.rows("SHOW server_version_num").await[0].parse().unwrap()
+    }
+
+    /// The text as a session of that shape, whose reads are all on the new route, has it in that phase.
+    pub async fn as_seen(&self, migration: &Migration, phase: Phase, shape: Shape, text: &str) -> String {
+        let catalog = catalog::load(&self.control).await.unwrap();
+        let active = ActiveMigration {
+            name: migration.name.to_string(),
+            lens: migration.lens.clone(),
+            phase,
+            reads: Percent::ALL,
+            on_unsupported: OnUnsupported::Refuse,
+        };
+        let rules = Rules::new(Epoch(1), &[active], Arc::new(catalog));
+        let path = ["pg_catalog", "public"].map(|name| Ident::new(name).unwrap()).to_vec();
+        let names = Names { path, temporary: Vec::new() };
+        let context =
+            Context { rules: &rules, names: &names, shape, bucket: Bucket::of(0), standard_conforming_strings: true };
+        match sql::rewrite(text, &context) {
+            Rewrite::Unchanged => text.to_owned(),
+            Rewrite::Rewritten(edits) => edits.apply(text),
+            Rewrite::Refused(refusal) => panic!("{text}: {refusal}"),
+        }
+    }
+
+    /// The rows that such a session gets.
+    pub async fn seen(&self, migration: &Migration, phase: Phase, shape: Shape, text: &str) -> Vec<String> {
+        self.rows(&self.as_seen(migration, phase, shape, text).await).await
     }
 
     /// The user's schemas as pg_dump writes them.

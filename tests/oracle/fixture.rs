@@ -1,16 +1,19 @@
 //! The databases: two oracles that really have their shape, and one for each state that a migration passes through.
 //!
-//! Three migrations run at once (a narrower name, a quoted name, another type), so that nothing is proved for one kind
-//! of lens only. The sync triggers are written here by hand after the rules of the architecture, not by the product:
-//! what is tested is the rewriter, against triggers that do what they promise.
+//! Four migrations run at once (a narrower name, a quoted name, another type under another name, another type under the
+//! same name), so that nothing is proved for one kind of lens only. The sync triggers of three are written here by hand
+//! after the rules of the architecture, not by the product: what is tested is the rewriter, against triggers that do what
+//! they promise. The fourth has its lens and its DDL from the product.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crossfade::demo::postgres::Postgres;
+use crossfade::migration::ddl::{self, SyncMode};
 use crossfade::migration::masks::masked_relations;
 use crossfade::migration::{
-    ActiveMigration, Conversion, Epoch, Expr, Lens, LensColumn, OnUnsupported, Percent, Phase, Rules,
+    ActiveMigration, Conversion, Epoch, Expr, Lens, LensColumn, Migration, MigrationSpec, Misfits, OnUnsupported,
+    Percent, Phase, Rules,
 };
 use crossfade::schema::{Catalog, Column, Ident, QualifiedName, Relation, RelationKind};
 
@@ -206,6 +209,8 @@ impl Change {
     pub fn lens(&self) -> Lens {
         let column = |name: &str, of: (&str, &str), twin: &str, from| LensColumn {
             name: ident(name),
+            stored: None,
+            misfits: Misfits::Never,
             type_sql: of.0.to_owned(),
             base_type_sql: of.1.to_owned(),
             position: self.position,
@@ -318,7 +323,90 @@ ALTER TABLE public.\"User\" RENAME COLUMN \"Screen Name\" TO \"Handle!\";
 ALTER TABLE public.scores RENAME COLUMN score TO score_int;
 ALTER TABLE public.scores ALTER COLUMN score_int DROP DEFAULT, ALTER COLUMN score_int TYPE integer USING score_int::integer,
   ALTER COLUMN score_int SET DEFAULT 0;
+ALTER TABLE public.members ALTER COLUMN age DROP DEFAULT, ALTER COLUMN age TYPE integer USING age::integer,
+  ALTER COLUMN age SET DEFAULT 0;
 ";
+
+const RETYPED: &str = r#"
+name = "members-age"
+[[change]]
+kind = "change_type"
+table = "members"
+column = "age"
+type = "integer"
+"#;
+
+/// The migration of `members`, as the product resolves it.
+static RETYPING: OnceLock<Migration> = OnceLock::new();
+
+/// The column that stores the new `age` until the contract, as SQL.
+pub fn retyped_storage() -> String {
+    RETYPING.get().expect("the world is there").lens.new[0].stored().quoted()
+}
+
+/// What the product resolves `RETYPED` to.
+fn resolve_retyped(server: &Postgres) -> Migration {
+    with_catalog(server, State::Old, async |client| {
+        let spec = MigrationSpec::from_toml(RETYPED, "retyped.toml").expect("a good file");
+        let found = crossfade::catalog::preflight(client, &spec).await.expect("the database answers");
+        assert!(found.blockers.is_empty(), "{:#?}", found.blockers);
+        found.migration.expect("nothing is in the way")
+    })
+}
+
+/// The product's statements that bring the table into that state, each run by itself.
+fn retype(server: &Postgres, state: State) {
+    let migration = RETYPING.get_or_init(|| resolve_retyped(server));
+    with_catalog(server, state, async |client| {
+        let fill = format!(
+            "UPDATE public.members SET {} = CASE WHEN age ~ '^(0|-?[1-9][0-9]{{0,8}})$' THEN age::integer END",
+            retyped_storage()
+        );
+        let detail = async || {
+            let detail = crossfade::catalog::detail(client, &migration.lens.table).await;
+            detail.expect("the database answers").expect("the table is there")
+        };
+        if state == State::Old {
+            return;
+        }
+        run(client, ddl::expand(migration, &detail().await)).await;
+        if !matches!(state, State::Expanded | State::Writing) {
+            client.batch_execute(&fill).await.expect("the column is filled");
+            run(client, ddl::build(migration, &detail().await).expect("everything can be built")).await;
+        }
+        if state != State::Expanded {
+            run(client, ddl::install_sync(migration)).await;
+        }
+        if state == State::Strict {
+            run(client, vec![ddl::set_sync_mode(migration, SyncMode::Strict)]).await;
+        }
+        if matches!(state, State::Contracting | State::Contracted) {
+            run(client, ddl::enter_contracting(migration, &detail().await)).await;
+        }
+        if state == State::Contracted {
+            run(client, ddl::contract(migration, &detail().await).expect("nothing is left behind")).await;
+        }
+    });
+}
+
+async fn run(client: &tokio_postgres::Client, steps: Vec<ddl::Step>) {
+    for statement in steps.into_iter().flat_map(|step| step.statements) {
+        // Locks are for transactions, and nobody else is here.
+        if !statement.starts_with("LOCK TABLE") {
+            client.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}\n{error:?}"));
+        }
+    }
+}
+
+/// Does something by a connection as the product makes them.
+fn with_catalog<T>(server: &Postgres, state: State, act: impl AsyncFnOnce(&tokio_postgres::Client) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let config = server.url(state.database()).parse().expect("a connection string");
+        let client = crossfade::catalog::connect(&config).await.expect("the throwaway server accepts");
+        act(&client).await
+    })
+}
 
 /// What makes the old database one of that state.
 fn state_sql(state: State) -> String {
@@ -342,7 +430,7 @@ pub struct World {
     socket_directory: PathBuf,
     port: u16,
     catalogs: Vec<(State, Arc<Catalog>)>,
-    _server: Postgres,
+    server: Postgres,
 }
 
 static SHARED: Mutex<Weak<World>> = Mutex::new(Weak::new());
@@ -362,7 +450,7 @@ impl World {
         let settings = [("autovacuum", "off"), ("max_wal_senders", "0"), ("wal_level", "minimal"), ("jit", "off")];
         let server = Postgres::start(&settings).expect("a throwaway PostgreSQL starts");
         let socket_directory = server.socket_directory().to_owned();
-        let mut world = World { socket_directory, port: server.port(), catalogs: Vec::new(), _server: server };
+        let mut world = World { socket_directory, port: server.port(), catalogs: Vec::new(), server };
         let old = State::Old.database();
         world.connect("postgres").must(&format!("CREATE DATABASE {old}"));
         world.connect(old).must(FIXTURE);
@@ -374,6 +462,7 @@ impl World {
         for state in State::ALL {
             let mut client = world.connect(state.database());
             client.must(&state_sql(state));
+            retype(&world.server, state);
             client.must("ANALYZE");
             world.catalogs.push((state, Arc::new(catalog(&mut client))));
         }
@@ -402,6 +491,13 @@ impl World {
                 reads,
                 on_unsupported: OnUnsupported::Refuse,
             })
+            .chain(RETYPING.get().map(|migration| ActiveMigration {
+                name: migration.name.to_string(),
+                lens: migration.lens.clone(),
+                phase,
+                reads,
+                on_unsupported: OnUnsupported::Refuse,
+            }))
             .collect();
         Rules::new(Epoch(7), &migrations, catalog.clone())
     }

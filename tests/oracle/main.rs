@@ -37,6 +37,7 @@ const FILES: &[(&str, &str)] = &[
     ("names", include_str!("cases/names.sql")),
     ("catalog", include_str!("cases/catalog.sql")),
     ("lenses", include_str!("cases/lenses.sql")),
+    ("types", include_str!("cases/types.sql")),
     ("regressions", include_str!("cases/regressions.sql")),
 ];
 

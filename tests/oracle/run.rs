@@ -13,7 +13,7 @@ use crossfade::sql::{Context, Edits, ErrorTexts, Names, Rewrite, mask_error, rew
 
 use crate::case::Case;
 use crate::client::{Client, Column, Reply, ResultSet, Row, ServerError};
-use crate::fixture::{CHANGES, State, World, ident};
+use crate::fixture::{CHANGES, State, World, ident, retyped_storage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -128,7 +128,7 @@ pub enum Place {
 }
 
 const BEGIN: &str = "BEGIN; SELECT setval('public.users_id_seq', 100), setval('public.orders_id_seq', 100), \
-    setval('public.log_id_seq', 100), setval('public.scores_id_seq', 100), setval('public.probe', 100)";
+    setval('public.log_id_seq', 100), setval('public.scores_id_seq', 100), setval('public.members_id_seq', 100), setval('public.probe', 100)";
 
 impl Bench {
     pub fn new(world: &World, place: Place) -> Bench {
@@ -310,7 +310,24 @@ fn tables_sql(place: Place, side: Side) -> Vec<String> {
             };
             format!("SELECT '{}', {value}, {rest} FROM public.{}", change.table, ident(change.table).quoted())
         })
+        .chain([members_sql(place, side)])
         .collect()
+}
+
+/// What the new `age` must be where history is copied: nothing that would not come back.
+const MEMBERS_UP: &str = "CASE WHEN age ~ '^(0|-?[1-9][0-9]{0,8})$' THEN age::integer END";
+
+/// `members`, whose column has one name in both shapes.
+fn members_sql(place: Place, side: Side) -> String {
+    let value = match (place, side) {
+        (Place::Oracle(_), _) => "age".to_owned(),
+        (Place::State(state), Side::Old) if state.has_old() => "age".to_owned(),
+        (Place::State(_), Side::Old) => "age::text".to_owned(),
+        (Place::State(state), Side::New) if !state.has_old() => "age".to_owned(),
+        (Place::State(state), Side::New) if state.in_step() => retyped_storage(),
+        (Place::State(_), Side::New) => MEMBERS_UP.to_owned(),
+    };
+    format!("SELECT 'members', {value}, id, name FROM public.members")
 }
 
 /// Rows out of step: all of them once history is copied; before that those which this transaction wrote.
@@ -327,6 +344,10 @@ fn drift_sql(state: State) -> Vec<String> {
             let safe = change.up_safe(&old);
             format!("SELECT {old}, {new} FROM public.{table} WHERE {new} IS DISTINCT FROM {safe} AND {which}")
         })
+        .chain([format!(
+            "SELECT age, {0} FROM public.members WHERE {0} IS DISTINCT FROM {MEMBERS_UP} AND {which}",
+            retyped_storage()
+        )])
         .collect()
 }
 

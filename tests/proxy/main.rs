@@ -659,7 +659,9 @@ fn the_end_of_either_side_ends_the_other() {
 /// The table of the rename, and the rules of one of its phases.
 mod rename {
     use super::*;
-    use crossfade::migration::{ActiveMigration, Conversion, Epoch, Lens, LensColumn, OnUnsupported, Percent, Phase};
+    use crossfade::migration::{
+        ActiveMigration, Conversion, Epoch, Lens, LensColumn, Misfits, OnUnsupported, Percent, Phase,
+    };
     use crossfade::schema::{Catalog, Column, Ident, QualifiedName, Relation, RelationKind};
 
     /// Both storages, told apart by their values: who reads `username` from new storage sees `new`.
@@ -696,6 +698,8 @@ mod rename {
     pub fn migration(phase: Phase, reads: u8) -> ActiveMigration {
         let column = |name: &str, other: &str, size: u32| LensColumn {
             name: ident(name),
+            stored: None,
+            misfits: Misfits::Never,
             type_sql: format!("character varying({size})"),
             base_type_sql: "character varying".to_owned(),
             position: 1,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crossfade::migration::{
-    ActiveMigration, Conversion, Epoch, Expr, Lens, LensColumn, OnUnsupported, Percent, Phase, Route, Rules, Shape,
+    ActiveMigration, Conversion, Epoch, Expr, Lens, LensColumn, Misfits, OnUnsupported, Percent, Phase, Route, Rules,
+    Shape,
 };
 use crossfade::schema::{Catalog, Column, Ident, QualifiedName, Relation, RelationKind};
 use crossfade::sql::{Context, Explained, Names, rewrite_explained};
@@ -95,6 +96,8 @@ fn rename_lens() -> Lens {
         table: table("public", "users"),
         old: vec![LensColumn {
             name: username.clone(),
+            stored: None,
+            misfits: Misfits::Never,
             type_sql: "character varying(255)".into(),
             base_type_sql: "character varying".into(),
             position: 1,
@@ -108,6 +111,8 @@ fn rename_lens() -> Lens {
         }],
         new: vec![LensColumn {
             name: handle,
+            stored: None,
+            misfits: Misfits::Never,
             type_sql: "character varying(100)".into(),
             base_type_sql: "character varying".into(),
             position: 1,
@@ -134,6 +139,8 @@ fn retype_lens() -> Lens {
         table: table("public", "people"),
         old: vec![LensColumn {
             name: age.clone(),
+            stored: None,
+            misfits: Misfits::Never,
             type_sql: "text".into(),
             base_type_sql: "text".into(),
             position: 2,
@@ -142,6 +149,8 @@ fn retype_lens() -> Lens {
         }],
         new: vec![LensColumn {
             name: years,
+            stored: None,
+            misfits: Misfits::Never,
             type_sql: "integer".into(),
             base_type_sql: "integer".into(),
             position: 2,

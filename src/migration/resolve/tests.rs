@@ -51,16 +51,28 @@ fn detail(old: &ResolvedType) -> TableDetail {
 
 /// All that a lens says of the two columns.
 fn lens(old: ResolvedType, new: ResolvedType, keys: &str) -> String {
-    let file = format!(
-        "name = \"m-1\"\n[[change]]\nkind = \"rename_column\"\ntable = \"users\"\ncolumn = \"username\"\nto = \"handle\"\n{keys}"
-    );
-    let spec = MigrationSpec::from_toml(&file, "m").unwrap();
-    let migration = resolve(&spec, &detail(&old), &old, &new).unwrap();
+    let keys = format!("kind = \"rename_column\"\nto = \"handle\"\n{keys}");
+    described(Types { old, new, up: Cast::Direct, down: Cast::Direct }, &keys)
+}
+
+/// The same for a column that keeps its name.
+fn retyped(old: &str, new: &str, (up, down): (Cast, Cast), keys: &str) -> String {
+    let keys = format!("kind = \"change_type\"\ntype = \"{new}\"\n{keys}");
+    described(Types { old: of(old, None), new: of(new, None), up, down }, &keys)
+}
+
+fn described(types: Types, keys: &str) -> String {
+    let file = format!("name = \"m-1\"\n[[change]]\ntable = \"users\"\ncolumn = \"username\"\n{keys}");
+    let spec = MigrationSpec::from_toml(&file, "m").unwrap_or_else(|errors| panic!("{errors}"));
+    let migration = resolve(&spec, &detail(&types.old), &types).unwrap();
     let mut text = String::new();
     for column in migration.lens.new.iter().chain(&migration.lens.old) {
         let from = &column.from;
         let twin = column.twin.as_ref().map_or("none", Ident::as_str);
         text.push_str(&format!("{} {} at {} twin {twin}\n", column.name, column.type_sql, column.position));
+        if let Some(stored) = &column.stored {
+            text.push_str(&format!("  stored as {stored}\n"));
+        }
         text.push_str(&format!(
             "  assign {}\n  read   {}\n  safe   {}\n",
             from.assign.sql(),
@@ -68,12 +80,56 @@ fn lens(old: ResolvedType, new: ResolvedType, keys: &str) -> String {
             from.safe.sql()
         ));
         text.push_str(&format!("  fits   {}\n", from.fits.as_ref().map_or_else(|| "always".into(), Expr::sql)));
+        match &column.misfits {
+            Misfits::Never => {}
+            Misfits::Null => text.push_str("  misfit NULL\n"),
+            Misfits::Fallback(value) => text.push_str(&format!("  misfit {}\n", value.sql())),
+        }
     }
     let functions: Vec<String> = migration.functions.iter().map(LensFunction::called).collect();
     text.push_str(&format!("functions {}\n", functions.join(", ")));
     let stored: Migration = serde_json::from_str(&serde_json::to_string(&migration).unwrap()).unwrap();
     assert_eq!(stored, migration);
     text
+}
+
+#[test]
+fn types_change_by_casts_that_come_back_or_by_the_users_word() {
+    let direct = (Cast::Direct, Cast::Direct);
+    let mut text = String::new();
+    let mut show = |title: &str, lens: String| text.push_str(&format!("== {title}\n{lens}"));
+    show("text to integer", retyped("text", "integer", direct, ""));
+    show("integer to text", retyped("integer", "text", direct, ""));
+    show("integer to bigint", retyped("integer", "bigint", direct, ""));
+    show("no cast back", retyped("jsonb", "integer", (Cast::Direct, Cast::ViaText), ""));
+    show("a text that depends on settings", retyped("text", "date", direct, ""));
+    show("null", retyped("text", "integer", direct, "invalid = \"null\""));
+    show("reject", retyped("text", "integer", direct, "invalid = \"reject\""));
+    show("a value instead", retyped("text", "integer", direct, "invalid = \"0\""));
+    show("a word for up", retyped("text", "integer", direct, "up = \"length(username)\""));
+    show("a word for down", retyped("text", "integer", direct, "down = \"username::text\""));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_migration_stored_before_there_were_other_kinds_still_loads() {
+    let types = Types { old: of("text", None), new: of("text", None), up: Cast::Direct, down: Cast::Direct };
+    let file = "name = \"m-1\"\n[[change]]\nkind = \"rename_column\"\ntable = \"users\"\ncolumn = \"username\"\nto = \"handle\"\nup = \"lower(username)\"\ndown = \"handle\"";
+    let migration = resolve(&MigrationSpec::from_toml(file, "m").unwrap(), &detail(&types.old), &types).unwrap();
+    let mut json = serde_json::to_value(&migration).unwrap();
+    for side in ["old", "new"] {
+        let column = json["lens"][side][0].as_object_mut().unwrap();
+        assert!(column.remove("stored").is_some() && column.remove("misfits").is_some());
+    }
+    for function in json["functions"].as_array_mut().unwrap() {
+        for key in ["back", "fallback", "not_null", "settings"] {
+            assert!(function.as_object_mut().unwrap().remove(key).is_some());
+        }
+    }
+    assert!(json["carried"].as_object_mut().unwrap().remove("new_default").is_some());
+    let loaded: Migration = serde_json::from_value(json).unwrap();
+    assert_eq!(loaded.lens.new[0].stored(), &ident("handle"));
+    assert_eq!((loaded.lens.old, loaded.functions.len()), (migration.lens.old, migration.functions.len()));
 }
 
 #[test]
@@ -98,7 +154,8 @@ fn names_of_ours_fit_and_differ() {
         "x".repeat(40)
     );
     let old = of("text", None);
-    let migration = resolve(&MigrationSpec::from_toml(&file, "m").unwrap(), &detail(&old), &old, &old).unwrap();
+    let types = Types { old: old.clone(), new: old.clone(), up: Cast::Direct, down: Cast::Direct };
+    let migration = resolve(&MigrationSpec::from_toml(&file, "m").unwrap(), &detail(&old), &types).unwrap();
     let names = [
         migration.trigger(),
         migration.sync_function(),

@@ -27,7 +27,7 @@ fn mistake(text: &str, place: &str, part: &str) {
 #[test]
 fn a_short_file_is_enough() {
     let spec = MigrationSpec::from_toml(GOOD, "m.toml").unwrap();
-    let Change::RenameColumn(change) = &spec.change;
+    let change = spec.change.column();
     assert_eq!(change.table.to_string(), "public.users");
     assert_eq!((change.column.as_str(), change.to.as_str()), ("username", "handle"));
     assert_eq!((&change.type_sql, &change.up, &change.down), (&None, &None, &None));
@@ -41,7 +41,7 @@ fn names_that_need_quotes_simply_work() {
         .replace("\"username\"", "'\"Screen Name\"'")
         .replace("\"handle\"", "\"größe\"");
     let spec = MigrationSpec::from_toml(&text, "m.toml").unwrap();
-    let Change::RenameColumn(change) = &spec.change;
+    let change = spec.change.column();
     assert_eq!(change.table.quoted(), "\"User\".\"Say \"\"hi\"\".\"");
     assert_eq!(change.column.as_str(), "Screen Name");
     assert_eq!(change.to.as_str(), "größe");
@@ -60,7 +60,7 @@ colum = "username"
 to = 7
 type = "varchar(100) not null"
 up = "lower(usrname)"
-invalid = "drop"
+invalid = 7
 "#;
     insta::assert_snapshot!(MigrationSpec::from_toml(text, "m.toml").unwrap_err().to_string());
 }
@@ -90,7 +90,7 @@ fn wrong_types_are_named() {
 
 #[test]
 fn kinds_that_are_not_built_say_so() {
-    mistake(&GOOD.replace("rename_column", "change_type"), "5:8", "kind \"change_type\" is not built yet");
+    mistake(&GOOD.replace("rename_column", "split_column"), "5:8", "kind \"split_column\" is not built yet");
     mistake(&GOOD.replace("rename_column", "rename_colum"), "5:8", "Did you mean \"rename_column\"?");
     mistake(&format!("{GOOD}{}", &GOOD[GOOD.find("[[").unwrap()..]), "9:", "more than one [[change]]");
 }
@@ -123,6 +123,42 @@ fn expressions_are_read_over_their_own_column() {
     mistake(&with("up = \"lower(username)\""), "9:6", "there is no `down`");
     mistake(&with("down = \"(SELECT 1)\""), "9:8", "subquery");
     mistake(&with("type = \"varchar(\""), "9:8", "this is no type");
+}
+
+const RETYPED: &str = r#"
+name = "users-age"
+
+[[change]]
+kind = "change_type"
+table = "users"
+column = "age"
+type = "integer"
+"#;
+
+#[test]
+fn a_change_of_type_keeps_the_name() {
+    let spec = MigrationSpec::from_toml(RETYPED, "m.toml").unwrap();
+    assert!(matches!(spec.change, Change::ChangeType(_)));
+    let change = spec.change.column();
+    assert_eq!((change.column.as_str(), change.to.as_str()), ("age", "age"));
+    assert_eq!(change.type_sql.as_deref(), Some("integer"));
+    assert_eq!((&change.up, &change.down, &change.invalid), (&None, &None, &Invalid::Quarantine));
+    let with = |keys: &str| MigrationSpec::from_toml(&format!("{RETYPED}{keys}\n"), "");
+    // Each by itself.
+    assert!(with("up = \"age::integer\"").is_ok() && with("down = \"age::text\"").is_ok());
+    assert_eq!(with("invalid = \"null\"").unwrap().change.column().invalid, Invalid::Null);
+    assert_eq!(with("invalid = \"reject\"").unwrap().change.column().invalid, Invalid::Reject);
+    assert!(matches!(with("invalid = \"length(age)\"").unwrap().change.column().invalid, Invalid::Fallback(_)));
+}
+
+#[test]
+fn mistakes_of_a_change_of_type_are_named() {
+    mistake(&RETYPED.replace("type = \"integer\"\n", ""), "4:", "`type` is missing");
+    mistake(&format!("{RETYPED}to = \"years\"\n"), "9:1", "unknown key `to`");
+    mistake(&format!("{RETYPED}down = \"years::text\"\n"), "9:9", "no column \"years\"");
+    mistake(&format!("{RETYPED}invalid = \"quarantin\"\n"), "9:12", "Write \"quarantine\", \"null\"");
+    mistake(&format!("{RETYPED}invalid = \"random()::int\"\n"), "9:12", "`invalid`: ");
+    mistake(&format!("{RETYPED}invalid = 0\n"), "9:11", "`invalid` is an integer, not a string");
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! A change of type from one end to the other, seen by an application that knows text and by one that knows integers.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::common::{Subject, connect, server, until};
+use crate::differential::Brake;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const SCHEMA: &str = "\
+CREATE TABLE users (id bigint PRIMARY KEY, name text, age text DEFAULT '0');
+CREATE INDEX by_age ON users (age);
+INSERT INTO users SELECT n, 'user' || n, n::text FROM generate_series(1, 200) AS n;";
+
+const MIGRATION: &str = r#"name = "users-handle"
+
+[[change]]
+kind = "change_type"
+table = "users"
+column = "age"
+type = "integer"
+"#;
+
+struct Sessions {
+    old: Client,
+    new: Client,
+}
+
+impl Sessions {
+    async fn open(subject: &Subject) -> Sessions {
+        let url = |shape: &str| format!("{}?options=-c%20crossfade.shape%3D{shape}", subject.url());
+        Sessions { old: connect(&url("old")).await, new: connect(&url("new")).await }
+    }
+}
+
+/// Rows as text, or the SQLSTATE.
+async fn ask(client: &Client, sql: &str) -> Vec<String> {
+    match client.simple_query(sql).await {
+        Ok(messages) => {
+            let row = |message: SimpleQueryMessage| match message {
+                SimpleQueryMessage::Row(row) => {
+                    let texts: Vec<&str> = (0..row.len()).map(|at| row.get(at).unwrap_or("NULL")).collect();
+                    Some(texts.join("|"))
+                }
+                _ => None,
+            };
+            messages.into_iter().filter_map(row).collect()
+        }
+        Err(error) => vec![error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned())],
+    }
+}
+
+/// What both see in this phase; every write is rolled back.
+async fn check(sessions: &Sessions, phase: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut expect = |what: &str, found: Vec<String>, expected: &[&str]| {
+        if found != expected {
+            wrong.push(format!("[{phase}] {what}: {found:?}, expected {expected:?}"));
+        }
+    };
+    let Sessions { old, new } = sessions;
+    expect("old reads", ask(old, "SELECT age || '!' FROM users WHERE age = '42'").await, &["42!"]);
+    expect("old orders as text", ask(old, "SELECT max(age) FROM users WHERE id < 20").await, &["9"]);
+    let write = "BEGIN; UPDATE users SET age = '7' || '0' WHERE id = 1; SELECT age FROM users WHERE id = 1; ROLLBACK";
+    expect("old writes", ask(old, write).await, &["70"]);
+    let write = "BEGIN; INSERT INTO users (id) VALUES (999); SELECT age FROM users WHERE id = 999; ROLLBACK";
+    expect("old default", ask(old, write).await, &["0"]);
+    if ["none", "planned", "shielded"].contains(&phase) {
+        return wrong;
+    }
+    expect("new reads", ask(new, "SELECT age + 1 FROM users WHERE age = 42").await, &["43"]);
+    expect("new orders as integer", ask(new, "SELECT max(age) FROM users WHERE id < 20").await, &["19"]);
+    let write = "BEGIN; UPDATE users SET age = age + 1000 WHERE id = 1; SELECT age FROM users WHERE id = 1; \
+                 SET LOCAL crossfade.shape = 'old'; SELECT age || '?' FROM users WHERE id = 1; ROLLBACK";
+    expect("new writes", ask(new, write).await, &["1001", "1001?"]);
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_applications_work_in_every_phase() {
+    let server = server();
+    let subject = Subject::start(&server, SCHEMA).await;
+    let sessions = Sessions::open(&subject).await;
+    let prepared = sessions.old.prepare("SELECT age FROM users WHERE id = $1").await.unwrap();
+    let mut wrong = check(&sessions, "none").await;
+    let mut brake = Brake::new(subject.port(), &subject.database);
+    subject.start_migration(MIGRATION).await;
+    let mut phase = subject.phase_after("none", LIMIT).await;
+    while phase != "verified" {
+        wrong.extend(check(&sessions, &phase).await);
+        phase = brake.step(&subject, &phase).await;
+    }
+    drop(brake);
+    wrong.extend(check(&sessions, "verified").await);
+    for percent in [50, 100] {
+        subject.reads(percent).await;
+        wrong.extend(check(&sessions, &format!("reads at {percent} %")).await);
+    }
+    wrong.extend(misfits_are_told_by_the_old_column(&subject, &sessions).await);
+    let mut brake = Brake::new(subject.port(), &subject.database);
+    subject.post("complete", json!({ "confirm": true })).await;
+    phase = subject.phase_after("ramping", LIMIT).await;
+    while phase != "contracted" {
+        wrong.extend(check(&sessions, &phase).await);
+        phase = brake.step(&subject, &phase).await;
+    }
+    drop(brake);
+    subject.caught_up().await;
+    wrong.extend(check(&sessions, "contracted").await);
+    let row = sessions.old.query_one(&prepared, &[&42_i64]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "42");
+    assert_eq!(ask(&sessions.old, "UPDATE users SET age = 'old' WHERE id = 1").await, ["22P02"]);
+    let direct = connect(&server.url(&subject.database)).await;
+    let columns = "SELECT string_agg(attname || ' ' || atttypid::regtype, ', ' ORDER BY attname) FROM pg_attribute \
+                   WHERE attrelid = 'users'::regclass AND attnum > 0 AND NOT attisdropped";
+    assert_eq!(ask(&direct, columns).await, ["age integer, id bigint, name text"]);
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The old application's write is accepted while reads come from the new column; completing waits until it is corrected.
+async fn misfits_are_told_by_the_old_column(subject: &Subject, sessions: &Sessions) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let Sessions { old, new } = sessions;
+    let mut expect = |what: &str, found: Vec<String>, expected: &[&str]| {
+        if found != expected {
+            wrong.push(format!("[a misfit] {what}: {found:?}, expected {expected:?}"));
+        }
+    };
+    expect("is written", ask(old, "UPDATE users SET age = 'old' WHERE id = 5 RETURNING age").await, &["old"]);
+    expect("is read", ask(old, "SELECT id FROM users WHERE age = 'old'").await, &["5"]);
+    expect("is NULL in the new shape", ask(new, "SELECT age FROM users WHERE id = 5").await, &["NULL"]);
+    let refused = subject
+        .remote()
+        .post("/v1/migrations/users-handle/complete", crossfade::admin::remote::Body::Json(json!({ "confirm": true })))
+        .await;
+    if refused.is_ok() {
+        wrong.push("complete was taken with a row in quarantine".to_owned());
+    }
+    ask(old, "UPDATE users SET age = '5' WHERE id = 5").await;
+    until("the quarantine is empty", LIMIT, async || subject.status().await["quarantine"]["rows"] == 0).await;
+    wrong
+}
