@@ -3,11 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-drivers bench postgres build
+.PHONY: help demo test test-drivers regression bench postgres build
 
 CARGO ?= cargo
 # Passed on to `crossfade demo`: make demo DEMO="--rows 50000 --json"
 DEMO ?=
+# PostgreSQL's src/test/regress, of the server's major version, and what `make regression` passes on besides.
+REGRESS ?=
+REGRESSION ?=
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +35,10 @@ test-drivers: postgres build ## Run real drivers (Python, Node) through a migrat
 	target/drivers/python/bin/pip install --quiet 'psycopg[binary]' psycopg2-binary asyncpg sqlalchemy django
 	if command -v npm >/dev/null; then mkdir -p target/drivers/node && cd target/drivers/node && npm install --silent --no-save pg; fi
 	CROSSFADE_NODE_FOLDER=$(CURDIR)/target/drivers/node target/drivers/python/bin/python tests/drivers/run.py target/release/crossfade
+
+regression: postgres build ## Run PostgreSQL's regression files under migration: REGRESS=.../src/test/regress [REGRESSION="join with --states contracted"]
+	@if [ -d "$(REGRESS)/sql" ]; then tests/regression/run.py target/release/crossfade "$(REGRESS)" $(REGRESSION); \
+	else echo "left out: REGRESS does not name src/test/regress of PostgreSQL's source"; fi
 
 bench: postgres build ## Compare direct, PgBouncer and Crossfade in one sitting
 	bench/run
