@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parser test-drivers test-majors drivers-there fuzz fuzz-build bench postgres pgbouncer build
+.PHONY: help demo test test-parser test-drivers test-majors drivers-there fuzz fuzz-build regression bench postgres pgbouncer build
 
 CARGO ?= cargo
 # Passed on to `crossfade demo`: make demo DEMO="--rows 50000 --json"
@@ -14,6 +14,9 @@ SECONDS ?= 60
 # the product as it is: a lock file of theirs that does not know a new dependency of it yet is not in the way.
 BESIDE := CARGO_TARGET_DIR=$(CURDIR)/target $(CARGO)
 CRATES := tests/pgquery fuzz tests/drivers/rust
+# PostgreSQL's src/test/regress, of the server's major version, and what `make regression` passes on besides.
+REGRESS ?=
+REGRESSION ?=
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -65,6 +68,10 @@ test-drivers: postgres build ## Run all drivers through a migration; installs th
 	CROSSFADE_DRIVERS=all CROSSFADE_NODE_FOLDER=$(CURDIR)/target/drivers/node \
 		CROSSFADE_RUST_DRIVERS=$(CURDIR)/target/debug/rust-drivers \
 		target/drivers/python/bin/python tests/drivers/run.py target/release/crossfade
+
+regression: postgres build ## Run PostgreSQL's regression files under migration: REGRESS=.../src/test/regress [REGRESSION="join with --states contracted"]
+	@if [ -d "$(REGRESS)/sql" ]; then tests/regression/run.py target/release/crossfade "$(REGRESS)" $(REGRESSION); \
+	else echo "left out: REGRESS does not name src/test/regress of PostgreSQL's source"; fi
 
 bench: postgres build ## Compare direct, PgBouncer and Crossfade in one sitting
 	bench/run

@@ -20,6 +20,9 @@ const STEP_PATIENCE: Duration = Duration::from_secs(2);
 /// Where the identity column goes on in each case.
 const RESTART: &str = "SELECT setval('users_id_seq', 1000)";
 
+/// What stands before and behind a pipelined case.
+const COUNT: (&str, &[Option<&str>]) = ("SELECT count(*) FROM users", &[]);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Old,
@@ -51,6 +54,8 @@ impl Shape {
 enum Form {
     Simple,
     Extended,
+    /// Between two other statements, in one batch with one Sync.
+    Pipelined,
     /// Prepared by name in the session's first moments, before the migration.
     PreparedBefore,
 }
@@ -102,7 +107,7 @@ impl Differential {
                 if shape == Shape::New && !new_exists {
                     continue;
                 }
-                for form in [Form::Simple, Form::Extended, Form::PreparedBefore] {
+                for form in [Form::Simple, Form::Extended, Form::Pipelined, Form::PreparedBefore] {
                     if form != Form::PreparedBefore || shape != Shape::New {
                         self.compare(moment, at, number, case, form);
                     }
@@ -180,6 +185,7 @@ fn observe(session: &mut Raw, number: usize, case: &Case, shape: Shape, form: Fo
     let mut all = match form {
         Form::Simple => session.simple(&inline(&sql, case.values)),
         Form::Extended => session.extended(&sql, case.values),
+        Form::Pipelined => session.pipelined(&[COUNT, (&sql, case.values), COUNT]),
         Form::PreparedBefore => session.run(&format!("case{number}"), case.values),
     };
     if !case.sql.to_uppercase().contains("ORDER BY") {

@@ -65,6 +65,18 @@ impl Raw {
         self.until_ready()
     }
 
+    /// Several texts without names in one batch, which one Sync ends.
+    pub fn pipelined(&mut self, texts: &[(&str, &[Option<&str>])]) -> Vec<Seen> {
+        let mut batch = Vec::new();
+        for (sql, values) in texts {
+            let one = [parse("", sql), describe(b'S', ""), bind("", values), describe(b'P', ""), execute()];
+            batch.extend_from_slice(&one.concat());
+        }
+        batch.extend_from_slice(&sync());
+        self.send(&batch);
+        self.until_ready()
+    }
+
     /// Makes a named statement.
     pub fn prepare(&mut self, name: &str, sql: &str) -> Vec<Seen> {
         self.send(&[parse(name, sql), describe(b'S', name), sync()].concat());

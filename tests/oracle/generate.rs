@@ -111,11 +111,13 @@ impl Maker<'_> {
     }
 
     fn statement(&mut self) -> String {
-        match self.pick(8) {
-            0..=3 => self.select(),
-            4 => self.update(),
-            5 => self.delete(),
-            6 => self.insert(),
+        match self.pick(12) {
+            0..=4 => self.select(),
+            5 | 6 => self.update(),
+            7 => self.delete(),
+            8 => self.insert(),
+            9 => self.merge(),
+            10 => self.writing_with(),
             _ => self.with(),
         }
     }
@@ -147,7 +149,7 @@ impl Maker<'_> {
     /// FROM with one or two tables.
     fn from(&mut self) -> (Vec<Item>, String) {
         let (first, first_sql) = self.item();
-        match self.pick(6) {
+        match self.pick(9) {
             0 | 1 => (vec![first], first_sql),
             2 => {
                 let (second, sql) = self.item();
@@ -166,9 +168,27 @@ impl Maker<'_> {
                 let column = self.one_of(&["id", "username", "handle", "email"]);
                 (vec![first, second], format!("{first_sql} JOIN {sql} USING ({column})"))
             }
-            _ => {
+            5 => {
                 let (second, sql) = self.item();
                 (vec![first, second], format!("{first_sql}, {sql}"))
+            }
+            6 => {
+                let (second, sql) = self.item_of(first.table);
+                (vec![first, second], format!("{first_sql} NATURAL JOIN {sql}"))
+            }
+            7 => {
+                let ((second, two), (third, three)) = (self.item(), self.item());
+                let key = |item: &Item| format!("{}.{}", item.alias, item.table.key());
+                let inner = format!("{two} LEFT JOIN {three} ON {} = {}", key(&second), key(&third));
+                let on = format!("{} = {}", key(&first), key(&second));
+                (vec![first, second, third], format!("{first_sql} JOIN ({inner}) ON {on}"))
+            }
+            _ => {
+                let (second, sql) = self.item();
+                let both = [first.clone(), second.clone()];
+                let (filter, alias) = (self.condition(&both), format!("l{}", self.aliases));
+                let inner = format!("(SELECT {}.* FROM {sql} WHERE {filter}) {alias}", second.alias);
+                (vec![first, Item { alias, table: second.table }], format!("{first_sql} CROSS JOIN LATERAL {inner}"))
             }
         }
     }
@@ -188,13 +208,24 @@ impl Maker<'_> {
             return self.column(items);
         }
         self.depth += 1;
-        let made = match self.pick(10) {
+        let made = match self.pick(14) {
             0..=3 => self.column(items),
             4 => self.one_of(&["'alice'", "'bob'", "'10'", "'x'", "NULL::text"]).to_owned(),
             5 => format!("lower({})", self.text(items)),
             6 => format!("({} || {})", self.text(items), self.text(items)),
             7 => format!("coalesce({}, {})", self.text(items), self.text(items)),
             8 => format!("CASE WHEN {} THEN {} ELSE 'no' END", self.condition(items), self.text(items)),
+            9 => format!("({})::varchar(20)", self.text(items)),
+            10 => format!("CAST({} AS text) COLLATE \"C\"", self.column(items)),
+            11 => {
+                let item = items[self.pick(items.len())].clone();
+                let field = item.table.target(self.new_names);
+                format!("(row_to_json({})->>'{}')", item.alias, field.trim_matches('"'))
+            }
+            12 => {
+                let (inner, sql) = self.item();
+                format!("(ARRAY(SELECT {} FROM {sql} ORDER BY 1))[1]", self.text(&[inner]))
+            }
             _ => {
                 let (inner, sql) = self.item();
                 let both = self.correlated(items, &inner);
@@ -220,7 +251,7 @@ impl Maker<'_> {
             return "true".to_owned();
         }
         self.depth += 1;
-        let made = match self.pick(10) {
+        let made = match self.pick(15) {
             0 => "true".to_owned(),
             1 => format!("{} = {}", self.text(items), self.text(items)),
             2 => format!("{} < {}", self.text(items), self.text(items)),
@@ -234,6 +265,23 @@ impl Maker<'_> {
                 let value = self.column(&[inner]);
                 format!("{} IN (SELECT {value} FROM {sql})", self.text(items))
             }
+            9 => format!("{} IS DISTINCT FROM {}", self.text(items), self.text(items)),
+            10 => format!("({}, {}) >= ({}, 'b')", self.text(items), self.text(items), self.text(items)),
+            11 => format!("{} = ANY (ARRAY['alice', 'bob', {}])", self.text(items), self.text(items)),
+            12 => {
+                let alias = items[self.pick(items.len())].alias.clone();
+                let test = self.one_of(&["IS NOT NULL", "IS NULL", "::text LIKE '%a%'"]);
+                format!("{alias} {test}")
+            }
+            13 => {
+                let (one, two) = (items[self.pick(items.len())].clone(), items[self.pick(items.len())].clone());
+                let operator = self.one_of(&["=", "<>", "IS NOT DISTINCT FROM"]);
+                if one.table == two.table {
+                    format!("{}.* {operator} {}.*", one.alias, two.alias)
+                } else {
+                    "true".to_owned()
+                }
+            }
             _ => {
                 let (inner, sql) = self.item();
                 let both = self.correlated(items, &inner);
@@ -246,7 +294,12 @@ impl Maker<'_> {
 
     fn output(&mut self, items: &[Item]) -> String {
         let item = items[self.pick(items.len())].clone();
-        match self.pick(8) {
+        match self.pick(13) {
+            8 => format!("{}::text AS whole", item.alias),
+            9 => format!("count(*) OVER (PARTITION BY {})", self.text(items)),
+            10 => format!("rank() OVER w AS username, max({}) OVER w", self.text(items)),
+            11 => format!("ROW({}.*, 1)::text", item.alias),
+            12 => format!("({}).{}", item.alias, item.table.target(self.new_names)),
             0 => "*".to_owned(),
             1 => format!("{}.*", item.alias),
             2 => format!("row_to_json({})", item.alias),
@@ -259,10 +312,46 @@ impl Maker<'_> {
     fn select(&mut self) -> String {
         let (items, from) = self.from();
         let filter = self.condition(&items);
-        match self.pick(6) {
+        match self.pick(11) {
+            6 => {
+                let (value, least) = (self.text(&items), self.text(&items));
+                format!("SELECT {value}, min({least}) FROM {from} WHERE {filter} GROUP BY 1 HAVING max({least}) > 'a'")
+            }
+            7 => {
+                let (one, two) = (self.column(&items), self.column(&items));
+                format!(
+                    "SELECT {one} AS one, {two} AS two, count(*), grouping({one}) FROM {from} WHERE {filter} \
+                         GROUP BY GROUPING SETS (({one}), ({two}), ())"
+                )
+            }
+            8 => {
+                let name = self.one_of(&["v", "username", "handle"]);
+                let (value, other) = (self.text(&items), self.text(&items));
+                format!(
+                    "SELECT {name}, w FROM (SELECT {value}, {other} FROM {from} WHERE {filter}) AS q({name}, w) \
+                         ORDER BY {name}, w"
+                )
+            }
+            9 => {
+                let first = &items[0];
+                let key = format!("{}.{}", first.alias, first.table.key());
+                let value = self.text(&items);
+                format!(
+                    "SELECT DISTINCT ON ({key}, v) {key}, {value} AS v FROM {from} WHERE {filter} ORDER BY {key}, v"
+                )
+            }
+            10 => {
+                let alias = items[0].alias.clone();
+                let lock = self.one_of(&["FOR UPDATE", "FOR SHARE OF", "FOR NO KEY UPDATE OF"]);
+                let of = if lock.ends_with("OF") { alias } else { String::new() };
+                format!("SELECT {} FROM {from} WHERE {filter} {lock} {of} SKIP LOCKED", self.text(&items))
+            }
             0..=2 => {
                 let outputs: Vec<String> = (0..=self.pick(3)).map(|_| self.output(&items)).collect();
-                format!("SELECT {} FROM {from} WHERE {filter}", outputs.join(", "))
+                let outputs = outputs.join(", ");
+                let window = if outputs.contains("OVER w") { self.text(&items) } else { String::new() };
+                let window = if window.is_empty() { window } else { format!(" WINDOW w AS (ORDER BY {window})") };
+                format!("SELECT {outputs} FROM {from} WHERE {filter}{window}")
             }
             3 => {
                 let value = self.text(&items);
@@ -375,6 +464,55 @@ impl Maker<'_> {
         };
         let returning = self.returning(std::slice::from_ref(&target));
         format!("INSERT INTO {sql} {source}{conflict}{returning}")
+    }
+
+    fn merge(&mut self) -> String {
+        let (target, sql) = self.target();
+        let (source, source_sql) = self.item();
+        let (key, column) = (target.table.key(), target.table.target(self.new_names));
+        let value = self.text(std::slice::from_ref(&source));
+        let using =
+            format!("(SELECT {0}.{1} AS k, {value} AS v FROM {source_sql}) s", source.alias, source.table.key());
+        let alias = &target.alias;
+        let condition = self.condition(std::slice::from_ref(&target));
+        let matched = match self.pick(4) {
+            0 => format!("UPDATE SET {column} = s.k || coalesce(s.v, {alias}.{column})"),
+            1 => format!("UPDATE SET {column} = {alias}.{column} || s.k"),
+            2 => format!("UPDATE SET ({column}) = ROW(s.k || 'm')"),
+            _ => "DELETE".to_owned(),
+        };
+        let missing = match self.pick(3) {
+            0 => "DO NOTHING".to_owned(),
+            1 => format!("INSERT ({key}, {column}) VALUES (s.k + 900, s.k || 'n')"),
+            _ => format!("INSERT ({column}, {key}) VALUES ('n' || s.k, s.k + 900)"),
+        };
+        format!(
+            "MERGE INTO {sql} USING {using} ON s.k = {alias}.{key} WHEN MATCHED AND {condition} THEN {matched} \
+             WHEN NOT MATCHED THEN {missing}"
+        )
+    }
+
+    /// A write in a CTE, and what is made of what it returned.
+    fn writing_with(&mut self) -> String {
+        let write = match self.pick(3) {
+            0 => self.update(),
+            1 => self.delete(),
+            _ => self.insert(),
+        };
+        let write = match write.find(" RETURNING ") {
+            Some(at) => write[..at].to_owned(),
+            None => write,
+        };
+        let returned = self.one_of(&["1 AS v", "*", "xmax IS NOT NULL AS v"]);
+        let (item, sql) = self.item();
+        let then = match self.pick(3) {
+            0 => "SELECT * FROM w".to_owned(),
+            1 => format!("SELECT (SELECT count(*) FROM w), {} FROM {sql}", self.text(&[item])),
+            _ => format!(
+                "INSERT INTO log (message) SELECT 'x' FROM w WHERE EXISTS (SELECT 1 FROM {sql}) RETURNING message"
+            ),
+        };
+        format!("WITH w AS ({write} RETURNING {returned}) {then}")
     }
 
     fn with(&mut self) -> String {

@@ -274,3 +274,62 @@ DELETE FROM "users" AS u0 WHERE (u0."username" = $1)
 
 DELETE FROM "users" AS u0 USING "orders" AS o1 WHERE (o1."user_id" = u0."id") AND (o1."handle" = $1) RETURNING u0."id", u0."username"
 --! params: A-1
+
+--! group: more of what ORMs send
+
+SELECT "users"."id", "users"."username" FROM "users" INNER JOIN "orders" ON ("users"."id" = "orders"."user_id") WHERE "orders"."amount" > 10 ORDER BY "users"."id", "orders"."id" FOR NO KEY UPDATE OF "users" SKIP LOCKED
+
+SELECT "users"."id", RANK() OVER (PARTITION BY "users"."age" ORDER BY "users"."username" DESC) AS "place", FIRST_VALUE("users"."username") OVER (PARTITION BY "users"."age" ORDER BY "users"."id" ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS "first" FROM "users" ORDER BY "users"."id"
+
+SELECT "users"."id" FROM "users" WHERE ("users"."bio" #>> '{tag}') = 'red' AND "users"."bio" @> '{"k": 1}'::jsonb AND "users"."tags" && ARRAY['admin']::text[] AND "users"."username"::text ILIKE $1
+--! params: %a%
+
+SELECT ("users"."bio" -> 'tag') AS "bio__tag", ARRAY_AGG("users"."username" ORDER BY "users"."username") AS "names" FROM "users" GROUP BY 1 ORDER BY 1 NULLS FIRST
+
+SELECT u0."id", u0."username", o1."handle" FROM "users" AS u0 LEFT OUTER JOIN "orders" AS o1 ON o1."user_id" = u0."id" WHERE (u0."username" = ANY($1)) ORDER BY u0."id", o1."id"
+--! params: {alice,bob}
+
+INSERT INTO "users" AS u0 ("username","email") VALUES ($1,$2) ON CONFLICT ("username") DO UPDATE SET "email" = EXCLUDED."email", "age" = coalesce(u0."age", 0) + 1 RETURNING "id","age"
+--! params: alice | ecto@e
+
+UPDATE "users" AS u0 SET "username" = u0."username" || $1 FROM "orders" AS o1 WHERE (o1."user_id" = u0."id") AND (o1."id" = $2) RETURNING u0."id", u0."username"
+--! params: -e | 3
+
+DELETE FROM "users" AS u0 USING "orders" AS o1 WHERE (o1."user_id" = u0."id") AND (u0."username" = $1) RETURNING u0."id"
+--! params: bob
+
+SELECT sub."username", sub."n" FROM (SELECT u0."username" AS "username", count(o1."id") AS "n" FROM "users" AS u0 INNER JOIN "orders" AS o1 ON o1."user_id" = u0."id" GROUP BY u0."username") AS sub WHERE sub."n" > 1 ORDER BY 1
+
+with cte as (select users.id, users.username from users where users.age > $1) update users set email = cte.username from cte where cte.id = users.id returning users.id, users.email
+--! params: 29
+
+insert into users (username, email) select * from unnest($1::varchar[], $2::text[]) on conflict (username) do update set email = excluded.email where users.email is distinct from excluded.email returning id, username
+--! params: {alice,new1} | {a@n,NULL}
+
+update users set username = v.username from (values (1::bigint, 'k1'), (2, 'k2')) as v(id, username) where users.id = v.id returning users.id, users.username
+
+select "users"."username" as "name", coalesce("o"."total", 0) as "total" from "users" left join lateral (select sum("amount") as "total" from "orders" where "orders"."user_id" = "users"."id" and "orders"."username" = "users"."username") as "o" on true order by "users"."id"
+
+SELECT "User"."id" AS "User_id", "User"."username" AS "User_username" FROM "users" "User" WHERE (("User"."username" = $1)) AND ( "User"."id" IN (1, 2) )
+--! params: alice
+
+SELECT DISTINCT "distinctAlias"."User_id" AS "ids_User_id", "distinctAlias"."User_username" FROM (SELECT "User"."id" AS "User_id", "User"."username" AS "User_username" FROM "users" "User" LEFT JOIN "orders" "Order" ON "Order"."user_id"="User"."id") "distinctAlias" ORDER BY "distinctAlias"."User_username" ASC, "User_id" ASC LIMIT 2
+
+INSERT INTO "users"("id", "username", "email", "age", "bio", "created_at") VALUES (DEFAULT, $1, $2, DEFAULT, DEFAULT, DEFAULT) RETURNING "id", "age", "bio", "created_at"
+--! params: typeorm | t@e
+
+SAVEPOINT active_record_1;;
+INSERT INTO "users" ("username") VALUES ('sp1') RETURNING "id";;
+ROLLBACK TO SAVEPOINT active_record_1;;
+SELECT "users".* FROM "users" WHERE "users"."username" = 'sp1'
+
+SELECT "users"."id" FROM "users" WHERE "users"."username" > 'b' AND "users"."id" NOT IN (SELECT "orders"."user_id" FROM "orders" WHERE "orders"."user_id" IS NOT NULL) ORDER BY "users"."username" COLLATE "C" DESC LIMIT 3 OFFSET 1
+
+SELECT CASE WHEN "users"."username" IN ('alice', 'bob') THEN 'known' WHEN "users"."username" LIKE 'g%' THEN 'g' ELSE "users"."username" END AS "label", COUNT(*) FILTER (WHERE "users"."age" > 20) AS "n" FROM "users" GROUP BY "label" ORDER BY "label"
+
+select u1_0.username, listagg.s from users u1_0 join (select o1_0.user_id, string_agg(o1_0.handle, ',' order by o1_0.id) from orders o1_0 group by o1_0.user_id) listagg(user_id, s) on listagg.user_id = u1_0.id order by 1
+
+delete from users where username in ($1, $2) returning username, (select count(*) from users x where x.username = users.username)
+--! params: alice | bob
+
+SELECT EXISTS (SELECT 1 FROM "users" WHERE "username" = 'alice' UNION ALL SELECT 1 FROM "orders" WHERE "username" = 'nobody') AS "one"
