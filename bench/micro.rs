@@ -147,6 +147,12 @@ impl Host for World {
     fn rules(&self) -> &Rc<Pinned> {
         &self.pinned
     }
+    fn unruled(&self) -> &Rc<Pinned> {
+        &self.pinned
+    }
+    fn holds(&self) -> bool {
+        false
+    }
     fn is_leased(&self) -> bool {
         true
     }
@@ -171,6 +177,7 @@ impl Conversation {
             bucket: Bucket::default(),
             shape: Shape::Old,
             under_rules: true,
+            pooled: false,
             held_bytes_max: 1 << 20,
         });
         let row = [&[0, 1, 0, 0, 0, 3][..], b"abc"].concat();
@@ -190,7 +197,7 @@ impl Conversation {
     fn learn_names(&mut self) {
         self.out.clear();
         self.session.on_client(&mut self.world, &query(&format!("{SHORT}1")), &mut self.out);
-        if self.session.wants_client() {
+        if self.session.wants_client(&self.world) {
             return self.server(&self.answer.clone());
         }
         let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();

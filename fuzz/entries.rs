@@ -7,11 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossfade::migration::{
-    ActiveMigration, Bucket, Conversion, Epoch, Lens, LensColumn, OnUnsupported, Percent, Phase, Route, Rules, Shape,
+    ActiveMigration, Bucket, Conversion, Epoch, Lens, LensColumn, Misfits, OnUnsupported, Percent, Phase, Route, Rules,
+    Shape,
 };
 use crossfade::schema::{Catalog, Column, Ident, QualifiedName, Relation, RelationKind};
 use crossfade::session::{Host, Out, Outcome, Pinned, Session, SessionConfig, StatementKind};
-use crossfade::sql::{self, Context, Mention, Names, Rewrite, Screen};
+use crossfade::sql::{self, Context, Mention, Names, Planned, Rewrite, Screen};
 use crossfade::wire::{self, Peer};
 
 /// An entry: its name, and what is fed.
@@ -131,6 +132,7 @@ pub fn session(bytes: &[u8]) {
         bucket: Bucket::of(0),
         shape: Shape::Auto,
         under_rules: true,
+        pooled: false,
         held_bytes_max: 10_000,
     });
     let mut rest = bytes;
@@ -208,19 +210,22 @@ fn scripted(number: u8, from_client: bool) -> Vec<u8> {
 /// A world in which anything may be under migration; the rewriter is the real one.
 struct World {
     pinned: Rc<Pinned>,
+    unruled: Rc<Pinned>,
     now: Instant,
 }
 
 impl World {
     fn new() -> World {
-        World { pinned: Rc::new(Pinned::new(rules_of(Phase::DualWriting), 1)), now: Instant::now() }
+        let pinned = |rules| Rc::new(Pinned::new(rules, 1));
+        World { pinned: pinned(rules_of(Phase::DualWriting)), unruled: pinned(Arc::default()), now: Instant::now() }
     }
 
     fn migrate(&mut self, number: u8) {
-        let rules = match number % 4 {
+        let rules = match number % 5 {
             0 => Arc::default(),
             1 => rules_of(Phase::DualWriting),
-            2 => rules_of(Phase::Soaking),
+            2 => Arc::new(rules_over(&[("public", "users")], Phase::Soaking).hold(true)),
+            3 => rules_of(Phase::Soaking),
             _ => rules_of(Phase::Contracted),
         };
         self.pinned = Rc::new(Pinned::new(rules, self.pinned.generation + 1));
@@ -237,8 +242,14 @@ impl Host for World {
     fn now(&self) -> Instant {
         self.now
     }
-    fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Arc<Rewrite> {
-        Arc::new(sql::rewrite(text, context))
+    fn unruled(&self) -> &Rc<Pinned> {
+        &self.unruled
+    }
+    fn holds(&self) -> bool {
+        self.pinned.rules.is_held()
+    }
+    fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Planned {
+        Planned::alone(sql::rewrite(text, context))
     }
     fn statement(&mut self, _: StatementKind, _: Outcome) {}
     fn answered(&mut self, _: Route, _: Duration, _: bool) {}
@@ -286,6 +297,8 @@ pub fn rules_over(tables: &[(&str, &str)], phase: Phase) -> Rules {
 fn lens(table: QualifiedName) -> Lens {
     let column = |name: &str, other: &str| LensColumn {
         name: ident(name),
+        stored: None,
+        misfits: Misfits::default(),
         type_sql: "text".to_owned(),
         base_type_sql: "text".to_owned(),
         position: 1,

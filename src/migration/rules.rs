@@ -504,8 +504,7 @@ impl View<'_> {
             Shape::Old | Shape::New | Shape::Auto => Vec::new(),
         };
         let stored: Vec<Ident> = self.relation.columns.iter().map(|column| column.name.clone()).collect();
-        let hidden =
-            stored.iter().filter(|name| columns.iter().all(|column| &column.name != *name)).cloned().collect();
+        let hidden = stored.iter().filter(|name| columns.iter().all(|column| &column.name != *name)).cloned().collect();
         TableView {
             storage: self.lens.table.clone(),
             stored,

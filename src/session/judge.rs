@@ -118,9 +118,9 @@ impl Session {
             return Judgement::Untouched;
         }
         let plan = host.rewrite(text, &pinned, &self.context(&pinned, shape));
-        match plan.as_ref() {
-            Rewrite::Refused(_) => Judgement::Unchanged,
-            Rewrite::Unchanged | Rewrite::Rewritten(_) => decided(text, plan, statements),
+        match plan.verdict() {
+            Verdict::Refused(_) => Judgement::Unchanged,
+            Verdict::Unchanged | Verdict::Rewritten => decided(text, plan, statements),
         }
     }
 

@@ -82,7 +82,7 @@ fn first(piece: &Piece<'_>, cx: &Context<'_>) -> Reading {
         return Reading::NotAsked;
     }
     let Some(statement) = piece.tree() else { return Reading::Unread };
-    let survey = Survey::of(piece, &statement, cx);
+    let survey = Survey::of(piece, &statement, cx, false);
     let place = |node: &SyntaxNode| name_place(&survey, node);
     let reads = survey.reads.iter().map(|read| (read.rules.table.name.as_str().to_owned(), place(&read.node)));
     let targets =

@@ -182,8 +182,7 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     match (what, owned_name(piece, cx, rules)) {
         (Some(what), Some(name)) => {
             let why = format!("The statement names column \"{name}\", which the migration replaces.");
-            Err(refuse(rules, &format!("CREATE {}", what.to_ascii_uppercase()), &why)
-                .hint(WHEN_INSTEAD))
+            Err(refuse(rules, &format!("CREATE {}", what.to_ascii_uppercase()), &why).hint(WHEN_INSTEAD))
         }
         (Some(_), None) => Ok(Kind::Passes("it names no column under migration".to_owned())),
         (None, _) => Ok(Kind::Passes("what it creates does not bind to the table's columns".to_owned())),
