@@ -263,7 +263,9 @@ impl Plan<'_, '_> {
                 Some(default) => self.replace(range, default),
                 None => Ok(()),
             },
-            Value::Expression(value) if storing.is_own_storage() => self.type_literal(storing, &value),
+            Value::Expression(value) if storing.is_own_storage() && !retyped(target, store, storing.column) => {
+                self.type_literal(storing, &value)
+            }
             Value::Expression(_) if bare && !retyped(target, store, storing.column) => Ok(()),
             Value::Expression(value) => {
                 let merged = target.node.kind() == SyntaxKind::MERGE;
@@ -408,7 +410,7 @@ impl Plan<'_, '_> {
         for (index, one) in given.iter().enumerate() {
             let Some(storing) = &one.storing else { continue };
             let Some(store) = storing.primary else { continue };
-            if store.value.as_column().is_some() {
+            if store.value.as_column().is_some() && !retyped(target, store, storing.column) {
                 continue;
             }
             let expression = targets.and_then(|targets| targets.get(index)).and_then(|t| t.children().next());

@@ -97,8 +97,10 @@ impl Plan<'_, '_> {
             return Err(refuse(target.rules, &format!("an assignment to \"{}\"", assignment.name), why));
         };
         note_stored(target, store, assignment, stored)?;
+        // Under its own name a column may still be stored as another type: the value must be one of the session's.
+        let converted = retyped(target, store, storing.column) && !matches!(assignment.value, Value::Default(_));
         let own = store.value.as_column() == Some(&store.column);
-        if own {
+        if own && !converted {
             return self.own_default(target, assignment, storing, stored).map(|_| ());
         }
         if assignment.indirect {
@@ -106,7 +108,7 @@ impl Plan<'_, '_> {
             return Err(refuse(target.rules, "a subscripted assignment", why).at(assignment.place.start));
         }
         let bare = store.value.as_column().is_some();
-        if storing.is_own_storage() {
+        if storing.is_own_storage() && !converted {
             // The session's own storage under another name: as above, but for the name.
             if !self.own_default(target, assignment, storing, stored)? {
                 self.replace(assignment.place.clone(), store.column.quoted())?;
@@ -123,7 +125,7 @@ impl Plan<'_, '_> {
                 let alias = &self.survey.items[target.item].alias_sql;
                 self.wrap(target.rules, store, storing.column, value, Evaluated::PerRow(alias))
             }
-            Value::Subquery if bare => Ok(()),
+            Value::Subquery if bare && !converted => Ok(()),
             Value::Subquery => {
                 let why = "The value must be converted, and comes out of a subquery that gives several.";
                 Err(refuse(target.rules, "an assignment of several columns from a subquery", why)
