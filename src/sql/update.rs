@@ -56,7 +56,8 @@ impl Plan<'_, '_> {
             for (target, value) in targets.iter().zip(values) {
                 if let Some((name, start)) = self.survey.name_of(target) {
                     let end = self.piece.token_at(start).map_or(start, |token| token.end);
-                    let indirect = target.children().count() > 1;
+                    // `a[1]`, `a.b`: something stands behind the column's name.
+                    let indirect = self.piece.range_of(target).end > end;
                     found.push(Assignment { name, place: start..end, indirect, value, set: set.clone() });
                 }
             }
@@ -101,12 +102,12 @@ impl Plan<'_, '_> {
         if own {
             return self.own_default(target, assignment, storing, stored);
         }
-        if assignment.indirect {
+        let bare = store.value.as_column().is_some();
+        if assignment.indirect && (!bare || retyped(target, store, storing.column)) {
             let why = "A part of a column that is stored in another form cannot be assigned.";
             return Err(refuse(target.rules, "a subscripted assignment", why).at(assignment.place.start));
         }
         self.replace(assignment.place.clone(), store.column.quoted())?;
-        let bare = store.value.as_column().is_some();
         match &assignment.value {
             Value::Expression(value) if bare && !retyped(target, store, storing.column) => {
                 let _ = value;

@@ -239,13 +239,13 @@ fn what_cannot_be_done_soundly_is_refused() {
     );
     check("refuse_alter", Phase::DualWriting, Shape::Old, OLD, "ALTER TABLE users DROP COLUMN username");
     check(
-        "refuse_whole_row_of_target",
+        "refuse_typed_whole_row",
         Phase::DualWriting,
         Shape::Old,
         OLD,
-        "DELETE FROM users WHERE users IS NOT NULL",
+        "UPDATE users SET email = made(users.*) WHERE id = 1",
     );
-    check("refuse_syntax_error", Phase::DualWriting, Shape::Old, OLD, "SELECT FROM WHERE users");
+    check("ask_syntax_error", Phase::DualWriting, Shape::Old, OLD, "SELECT FROM WHERE users");
     check(
         "refuse_volatile_twice_unsynced",
         Phase::Expanded,
