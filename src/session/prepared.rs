@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::names::{changes_names, contains_word};
 use super::{Outcome, StatementKind};
+use crate::schema::Refusal;
 use crate::sql::{self, Planned};
 use crate::wire;
 
@@ -47,9 +48,20 @@ impl Edited {
 
     /// The place in the client's text, in characters from 1, of a place in the sent text.
     pub fn client_position(&self, sent_position: usize) -> Option<usize> {
-        let characters = sent_position.checked_sub(1)?;
-        let byte = self.sent.char_indices().nth(characters).map_or(self.sent.len(), |(byte, _)| byte);
+        let byte = self.sent_byte(sent_position)?;
         Some(position(&self.source, self.plan.source_offset(&self.source, byte)))
+    }
+
+    /// Our answer, with its place in the client's text, in the place of the server's error there.
+    pub fn refusal_at(&self, sent_position: usize) -> Option<(Refusal, Option<usize>)> {
+        let refusal = self.plan.stopped_at(&self.source, self.sent_byte(sent_position)?)?;
+        let at = refusal.offset.map(|byte| position(&self.source, byte));
+        Some((refusal, at))
+    }
+
+    fn sent_byte(&self, sent_position: usize) -> Option<usize> {
+        let characters = sent_position.checked_sub(1)?;
+        Some(self.sent.char_indices().nth(characters).map_or(self.sent.len(), |(byte, _)| byte))
     }
 }
 

@@ -377,6 +377,11 @@ fn replaced(note: Option<&Note>, body: &[u8], masked: Vec<(u8, Option<String>)>)
     }
     let mut changes = masked;
     if let (Some(note), Some(sent_position)) = (note, error_text(body, b'P').and_then(|text| text.parse().ok())) {
+        if let Some((refusal, position)) = note.edited.as_ref().and_then(|edited| edited.refusal_at(sent_position)) {
+            let mut out = Vec::new();
+            wire::error_response(&mut out, &refusal, position);
+            return Some(out);
+        }
         match (&note.edited, note.ours) {
             (Some(edited), _) => {
                 changes.push((b'P', edited.client_position(sent_position).map(|place| place.to_string())));

@@ -68,6 +68,11 @@ impl Plan<'_, '_> {
     }
 
     fn copy_to(&mut self, table: &SyntaxNode, name: &SyntaxNode, rules: &TableRules) -> Result<(), Refusal> {
+        let statement = table.parent();
+        if statement.is_some_and(|copy| copy.descendants().any(|node| node.kind() == SyntaxKind::WHERE_CLAUSE)) {
+            self.reasons.push("PostgreSQL takes no WHERE here, and says so".to_owned());
+            return Ok(());
+        }
         let cx = self.survey.cx;
         let view = rules.read_view(cx.shape, rules.route(cx.bucket));
         let relation = cx.rules.catalog().relation(&rules.table);

@@ -4,11 +4,24 @@
 
 use std::ops::Range;
 
+use crate::schema::Refusal;
+
+/// Stands behind a text that must not run: PostgreSQL's grammar has no place for it, whatever comes before.
+const STOP: &str = "\n\\";
+
 /// Replacements of byte ranges of one text, in order of place. Two edits never overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
     edits: Vec<Edit>,
     warnings: Vec<String>,
+    stop: Option<Stop>,
+}
+
+/// What is answered where PostgreSQL finds no mistake before the end of a text that must not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stop {
+    place: usize,
+    refusal: Refusal,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +47,11 @@ impl Edits {
 
     /// Edits that are in order already.
     pub(super) fn in_order(edits: impl Iterator<Item = (Range<usize>, String)>, warnings: &[String]) -> Edits {
-        Edits { edits: edits.map(|(range, text)| Edit { range, text }).collect(), warnings: warnings.to_vec() }
+        Edits {
+            edits: edits.map(|(range, text)| Edit { range, text }).collect(),
+            warnings: warnings.to_vec(),
+            stop: None,
+        }
     }
 
     /// What is replaced, and by what, in order.
@@ -113,6 +130,32 @@ impl Edits {
         edited.saturating_add_signed(-grown)
     }
 
+    /// Makes the text one that PostgreSQL reads and never runs: for what we cannot read. Its own syntax error goes to the
+    /// client; where it finds none before the end, this refusal does.
+    pub fn stop(&mut self, source: &str, refusal: Refusal) -> Result<(), Overlap> {
+        if self.stop.is_none() {
+            self.insert(source.len(), STOP)?;
+            self.stop = Some(Stop { place: source.len(), refusal });
+        }
+        Ok(())
+    }
+
+    /// What stands for PostgreSQL's error at this byte of the edited text, where that is the end of a stopped text.
+    pub fn stopped_at(&self, edited: usize) -> Option<&Refusal> {
+        self.stop.as_ref().filter(|stop| self.source_offset(edited) >= stop.place).map(|stop| &stop.refusal)
+    }
+
+    /// Where a stopped text ends, and what is answered there.
+    pub(super) fn stopped(&self) -> Option<(usize, &Refusal)> {
+        self.stop.as_ref().map(|stop| (stop.place, &stop.refusal))
+    }
+
+    /// The same edits, of a text that was stopped there.
+    pub(super) fn with_stop(mut self, stop: Option<(usize, Refusal)>) -> Edits {
+        self.stop = stop.map(|(place, refusal)| Stop { place, refusal });
+        self
+    }
+
     /// A note for the client that goes out as a WARNING beside the statement.
     pub fn warn(&mut self, message: impl Into<String>) {
         self.warnings.push(message.into());
@@ -140,6 +183,18 @@ mod tests {
         assert_eq!(edits.source_offset(edited.find("b, c").unwrap()), source.find("b FROM").unwrap());
         assert_eq!(edits.source_offset(edited.find("SELECT 1").unwrap()), 17);
         assert_eq!(edits.source_offset(edited.len()), source.len());
+    }
+
+    #[test]
+    fn a_stopped_text_has_the_servers_error_or_ours() {
+        let source = "SELECT a FROM t WHERE";
+        let mut edits = Edits::new();
+        edits.stop(source, Refusal::unsupported("not read")).unwrap();
+        edits.stop(source, Refusal::unsupported("not read either")).unwrap();
+        let edited = edits.apply(source);
+        assert_eq!(edited, "SELECT a FROM t WHERE\n\\");
+        assert_eq!(edits.stopped_at(source.find("FROM").unwrap()), None);
+        assert_eq!(edits.stopped_at(edited.len() - 1).map(|r| r.message.as_str()), Some("not read"));
     }
 
     #[test]

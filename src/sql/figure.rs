@@ -33,6 +33,7 @@ impl Survey<'_> {
     fn figure(&self, node: &SyntaxNode) -> Option<String> {
         match node.kind() {
             SyntaxKind::NAME_REF => self.name_of(node).map(|(name, _)| name),
+            SyntaxKind::FIELD_EXPR if has_token(node, SyntaxKind::STAR) => None,
             SyntaxKind::FIELD_EXPR => {
                 let field = node.children().filter(|c| c.kind() == SyntaxKind::NAME_REF).last()?;
                 self.name_of(&field).map(|(name, _)| name)

@@ -102,9 +102,13 @@ impl Plan<'_, '_> {
             for column in list.children() {
                 let Some((name, start)) = self.survey.name_of(&column) else { continue };
                 let end = self.piece.token_at(start).map_or(start, |token| token.end);
-                let storing = self.storing(target, &name, start)?;
-                let indirect = column.children().count() > 1;
-                let plain = storing.as_ref().is_none_or(|s| s.others.is_empty() && is_own(s));
+                let mut storing = self.storing(target, &name, start)?;
+                let indirect = self.piece.range_of(&column).end > end;
+                if let Some(own) = storing.as_mut().filter(|own| indirect && view.synced && is_own(own)) {
+                    // The other side is computed from the whole value, which only the trigger sees.
+                    own.others.clear();
+                }
+                let plain = storing.as_ref().is_none_or(|s| s.others.is_empty() && takes_parts(target, s));
                 if indirect && !plain {
                     let why = "A part of a column that is stored in another form cannot be assigned.";
                     return Err(refuse(target.rules, "a subscripted column of INSERT", why).at(start));
@@ -463,6 +467,11 @@ fn both_given(target: &Target<'_>, one: &Given<'_>, other: &Given<'_>) -> Refusa
         Some(place) => refusal.at(place.start),
         None => refusal,
     }
+}
+
+/// Whether a part of the column's value is the same part of what is stored.
+fn takes_parts(target: &Target<'_>, storing: &Storing<'_>) -> bool {
+    storing.primary.is_some_and(|store| store.value.as_column().is_some() && !retyped(target, store, storing.column))
 }
 
 /// The rows of a plain `VALUES`; `None` for any other query (also for VALUES with ORDER BY or LIMIT, which is one).

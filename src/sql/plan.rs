@@ -12,7 +12,7 @@ use super::edits::{Edits, Overlap};
 use super::read::{Piece, Unread};
 use super::survey::{Survey, is_query, is_statement};
 use super::{Context, catalog, second, tend};
-use crate::migration::{TableRules, TableView};
+use crate::migration::{TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal, SqlState};
 
 /// The place of one statement in the making.
@@ -37,6 +37,8 @@ pub(super) struct Exposure {
     pub system: Vec<&'static str>,
     /// Whether the read becomes an inline view.
     pub inlined: bool,
+    /// Whether it stays as it is, and the stars over it are written out.
+    pub starred: bool,
 }
 
 /// The columns that every table has without naming them.
@@ -93,7 +95,10 @@ fn read_and_plan(
     edits: &mut Edits,
     reasons: &mut Vec<String>,
 ) -> Result<(), Refusal> {
-    let Some(statement) = piece.tree() else { return Err(second::unreadable(piece, cx)) };
+    let Some(statement) = piece.tree() else {
+        reasons.push("it cannot be read: PostgreSQL is asked what is wrong with it, and cannot run it".to_owned());
+        return second::unreadable(piece, cx, edits);
+    };
     let survey = Survey::of(piece, &statement, cx, masked);
     let of_catalog = !(survey.catalog.is_empty() && survey.catalog_calls.is_empty());
     let of_table = !(survey.reads.is_empty() && survey.targets.is_empty() && survey.row_types.is_empty());
@@ -203,20 +208,33 @@ impl Plan<'_, '_> {
         self.targets()
     }
 
-    /// A view would bind to what is stored now, and stand in the way of dropping it.
+    /// A view binds to what is stored. While old storage is complete it may bind to that: completing the migration waits
+    /// until nothing depends on the old column. Once only the new one is left it binds to that. In between nothing lasts.
     fn create_view(&mut self) -> Result<(), Refusal> {
         for read in &self.survey.reads {
             let touched = !self.survey.stars.is_empty()
                 || self.survey.natural
                 || self.touches(read.view).is_some()
-                || self.uses_row(read.item);
-            if touched {
-                let why = "A view binds to the columns that are stored, and would stand in the way of dropping them.";
-                return Err(refuse(read.rules, "CREATE VIEW over a column under migration", why));
+                || self.uses_row(read.item)
+                || read.in_table_statement;
+            if touched && !self.outlasts(read.view) {
+                let why = "A view binds to the columns that are stored, and these will not last.";
+                return Err(refuse(read.rules, "CREATE VIEW over a column under migration", why)
+                    .hint("Create the view in a session of the old schema, or after the migration is complete."));
             }
         }
-        self.reasons.push("the view names no column under migration".to_owned());
-        Ok(())
+        self.reads()
+    }
+
+    /// Whether what the statement reads through the view is there until the migration is complete, or for ever.
+    fn outlasts(&self, view: &TableView) -> bool {
+        let reached = |column: &&ViewColumn| self.names.contains(column.name.as_str());
+        let last = |column: &ViewColumn| {
+            let stores = view.stores.iter().chain(&view.fallback_stores);
+            !view.synced && stores.filter(|store| store.value.mentions(&column.name) > 0).count() == 1
+        };
+        let fallback = view.fallback.iter().filter(reached);
+        view.columns.iter().filter(|column| !column.is_plain()).chain(fallback).all(last)
     }
 
     fn other_statement(&mut self) -> Result<(), Refusal> {

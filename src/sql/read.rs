@@ -172,6 +172,13 @@ impl Piece<'_> {
         (clean && whole && known).then_some(statement)
     }
 
+    /// Whether all that the reader misses is missed at the statement's end.
+    pub fn ends_early(&self) -> bool {
+        let parse = SourceFile::parse(self.blank);
+        let errors = parse.errors();
+        !errors.is_empty() && errors.iter().all(|error| usize::from(error.range().start()) >= self.blank.len())
+    }
+
     /// The bytes of a node in the whole text, white space at its ends left out.
     pub fn range_of(&self, node: &SyntaxNode) -> Range<usize> {
         let (start, end) = (usize::from(node.text_range().start()), usize::from(node.text_range().end()));

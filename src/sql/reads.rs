@@ -21,6 +21,10 @@ impl Plan<'_, '_> {
             let read = &self.survey.reads[index];
             let table = &read.rules.table;
             match why {
+                Some(_) if self.keeps_with_stars_written_out(index) => {
+                    self.reasons.push(format!("{table} is read as it stands, and the stars over it are written out"));
+                    self.exposed[index].starred = true;
+                }
                 None => {
                     self.reasons.push(format!("{table} is read as it stands: every name in use is stored as it is"))
                 }
@@ -34,6 +38,7 @@ impl Plan<'_, '_> {
                 }
             }
         }
+        self.refuse_typed_rows()?;
         self.expand_stars()?;
         self.drop_schema_qualifiers()?;
         for grouped in &self.survey.grouped {
@@ -63,6 +68,19 @@ impl Plan<'_, '_> {
         self.touches(read.view).map(|name| format!("the name \"{name}\" is not stored as the session sees it"))
     }
 
+    /// A view over the table itself stays one that can be written through; over an inline view it would not.
+    fn keeps_with_stars_written_out(&self, index: usize) -> bool {
+        let read = &self.survey.reads[index];
+        let only_stars = !read.in_table_statement
+            && !self.survey.natural
+            && !read.column_aliases
+            && !self.uses_row(read.item)
+            && self.touches(read.view).is_none()
+            && read.view.columns.iter().all(ViewColumn::is_plain);
+        let mut stars = self.survey.stars.iter().filter(|star| self.starred_reads(star).contains(&index));
+        self.survey.binds && only_stars && stars.all(|star| self.can_be_written_out(star))
+    }
+
     /// Tables of one name from two schemas may stand side by side; two inline views may not.
     fn refuse_namesake(&self, index: usize) -> Result<(), Refusal> {
         let survey = self.survey;
@@ -80,6 +98,12 @@ impl Plan<'_, '_> {
     /// A column that the view shows beside the table's own would be part of a whole row, and of a NATURAL join.
     fn refuse_wider_row(&self, index: usize) -> Result<(), Refusal> {
         let (read, exposure) = (&self.survey.reads[index], &self.exposed[index]);
+        if read.column_aliases && self.uses_row(read.item) {
+            let why = "The fields of the table's row keep their own names, those of a view's row do not.";
+            return Err(refuse(read.rules, "a whole row under other names for its columns", why)
+                .hint("Name the columns that are needed.")
+                .at(self.piece.range_of(&read.node).start));
+        }
         let shown = exposure.fallback.first().map(|name| name.as_str()).or(exposure.system.first().copied());
         let Some(shown) = shown.filter(|_| self.survey.natural || self.uses_row(read.item)) else { return Ok(()) };
         let what = if self.survey.natural { "NATURAL" } else { "a whole row" };
@@ -88,6 +112,27 @@ impl Plan<'_, '_> {
         Err(refuse(read.rules, &format!("{what} beside \"{shown}\""), &why)
             .hint("Name the columns that are needed.")
             .at(self.piece.range_of(&read.node).start))
+    }
+
+    /// The rows of inline views are records: not every function takes one.
+    fn refuse_typed_rows(&self) -> Result<(), Refusal> {
+        let survey = self.survey;
+        for reference in survey.references.iter().filter(|reference| reference.parts.len() == 1) {
+            if let Found::Row(item) = survey.resolve(reference)
+                && let Source::Read(read) = survey.items[item].source
+                && self.exposed[read].inlined
+            {
+                let read = &survey.reads[read];
+                self.refuse_typed_argument(&reference.node, read.rules, &read.view.columns)?;
+            }
+        }
+        for star in survey.stars.iter().filter(|star| !star.qualifier.is_empty()) {
+            for read in self.starred_reads(star) {
+                let read = &survey.reads[read];
+                self.refuse_typed_argument(&star.node, read.rules, &read.view.columns)?;
+            }
+        }
+        Ok(())
     }
 
     /// Finds the names that resolve only in the other shape, and shows them in the views that have them.
@@ -260,12 +305,15 @@ impl Plan<'_, '_> {
             return self.inline_table_statement(read, &list);
         }
         let relation = self.relation_range(&read.node);
+        let aliased = child(&read.node, SyntaxKind::FROM_ALIAS).is_some();
         let sample = child(&read.node, SyntaxKind::TABLESAMPLE_CLAUSE).map(|sample| self.piece.range_of(&sample));
-        let sample_text = sample.clone().and_then(|range| self.piece.source.get(range)).unwrap_or_default();
-        let alias = match child(&read.node, SyntaxKind::FROM_ALIAS) {
-            Some(_) => String::new(),
-            None => format!(" AS {}", survey.items[read.item].alias_sql),
+        // Without an alias before it the sample stands where it must.
+        let (relation, sample) = match sample {
+            Some(sample) if !aliased => (relation.start..sample.end, None),
+            sample => (relation, sample),
         };
+        let sample_text = sample.clone().and_then(|range| self.piece.source.get(range)).unwrap_or_default();
+        let alias = if aliased { String::new() } else { format!(" AS {}", survey.items[read.item].alias_sql) };
         let gap = if sample_text.is_empty() { "" } else { " " };
         self.insert(relation.start, format!("(SELECT {list} FROM "))?;
         self.insert(relation.end, format!("{gap}{sample_text}){alias}"))?;
@@ -316,7 +364,7 @@ impl Plan<'_, '_> {
             let reads = self.starred_reads(star);
             let Some(read) = reads.into_iter().find(|read| {
                 let exposure = &self.exposed[*read];
-                exposure.inlined && !(exposure.fallback.is_empty() && exposure.system.is_empty())
+                exposure.starred || exposure.inlined && !(exposure.fallback.is_empty() && exposure.system.is_empty())
             }) else {
                 continue;
             };
@@ -327,40 +375,46 @@ impl Plan<'_, '_> {
 
     /// The migrating reads that a star covers.
     fn starred_reads(&self, star: &Star) -> Vec<usize> {
-        let survey = self.survey;
-        let items: Vec<usize> = match star.qualifier.as_slice() {
-            [] => survey.scopes[star.scope].items.clone(),
-            qualifier => survey.item_named(qualifier, star.scope).into_iter().collect(),
-        };
-        items
+        self.starred_items(star)
             .into_iter()
-            .filter_map(|item| match survey.items[item].source {
+            .filter_map(|item| match self.survey.items[item].source {
                 Source::Read(read) => Some(read),
                 Source::Target(_) | Source::Excluded(_) | Source::Other => None,
             })
             .collect()
     }
 
-    fn expand_star(&mut self, star: &Star, read: &Read<'_>) -> Result<(), Refusal> {
-        let survey = self.survey;
-        let scope = &survey.scopes[star.scope];
+    /// The items that a star covers.
+    fn starred_items(&self, star: &Star) -> Vec<usize> {
+        match star.qualifier.as_slice() {
+            [] => self.survey.scopes[star.scope].items.clone(),
+            qualifier => self.survey.item_named(qualifier, star.scope).into_iter().collect(),
+        }
+    }
+
+    /// Whether a star's columns are known, and may be listed in its place.
+    fn can_be_written_out(&self, star: &Star) -> bool {
+        let scope = &self.survey.scopes[star.scope];
         let is_target = star.node.kind() == SyntaxKind::TARGET
             || star.node.parent().is_some_and(|parent| parent.kind() == SyntaxKind::TARGET);
-        let items: Vec<usize> = match star.qualifier.as_slice() {
-            [] => scope.items.clone(),
-            qualifier => survey.item_named(qualifier, star.scope).into_iter().collect(),
-        };
         let joined = star.qualifier.is_empty() && (scope.natural || !scope.merged.is_empty());
-        let known =
-            items.iter().all(|item| survey.items[*item].columns.complete && survey.items[*item].alias.is_some());
-        if !is_target || joined || !known {
+        let known = self
+            .starred_items(star)
+            .iter()
+            .all(|item| self.survey.items[*item].columns.complete && self.survey.items[*item].alias.is_some());
+        is_target && !joined && known
+    }
+
+    fn expand_star(&mut self, star: &Star, read: &Read<'_>) -> Result<(), Refusal> {
+        let survey = self.survey;
+        if !self.can_be_written_out(star) {
             let why = "The statement names a column that the star must not show, and the star cannot be written out.";
             return Err(refuse(read.rules, "this star", why)
                 .hint("Name the columns instead of the star.")
                 .at(self.piece.range_of(&star.node).start));
         }
         let mut list = Vec::new();
-        for item in items.iter().map(|item| &survey.items[*item]) {
+        for item in self.starred_items(star).into_iter().map(|item| &survey.items[item]) {
             for name in &item.columns.names {
                 list.push(format!("{}.{}", item.alias_sql, quote(name)));
             }

@@ -13,8 +13,9 @@ use sqlparser::parser::Parser;
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::Context;
+use super::edits::Edits;
 use super::lex::TokenKind;
-use super::plan::{concerned, refuse};
+use super::plan::{concerned, overlap, refuse};
 use super::read::Piece;
 use super::seen::{Reading, Verb};
 use super::survey::Survey;
@@ -153,18 +154,16 @@ fn tables_read(survey: &Survey<'_>, statement: &SyntaxNode, cx: &Context<'_>) ->
         .collect()
 }
 
-/// The answer to a statement that mentions a migrating table and that the first reader cannot read.
+/// What becomes of a statement that mentions a migrating table and that the first reader cannot read.
 ///
-/// Never passed on: it might run. Where the second reader cannot read it either, it is taken for what it most likely
-/// is, a syntax error, with PostgreSQL's SQLSTATE for one.
-pub(super) fn unreadable(piece: &Piece<'_>, cx: &Context<'_>) -> Refusal {
-    if second(piece).is_none() {
-        return Refusal::new(SqlState::SYNTAX_ERROR, "syntax error in a statement that names a table under migration")
-            .detail("The proxy must read a statement on such a table, and cannot read this one.")
-            .hint("Check the statement. If PostgreSQL accepts it, report it as a defect of the proxy.");
-    }
-    match concerned(piece, cx) {
+/// It must never run. PostgreSQL is asked what is wrong with it, in a form that it cannot execute; where it finds nothing
+/// wrong, it is we who cannot read it, and it is refused.
+pub(super) fn unreadable(piece: &Piece<'_>, cx: &Context<'_>, edits: &mut Edits) -> Result<(), Refusal> {
+    let ends_early = piece.range.end == piece.source.trim_end().len() && piece.ends_early();
+    let refusal = match concerned(piece, cx) {
+        _ if ends_early => Refusal::new(SqlState::SYNTAX_ERROR, "syntax error at end of input").at(piece.source.len()),
         Some(rules) => refuse(rules, "this statement", "The proxy cannot read it."),
         None => Refusal::unsupported("this statement cannot be read"),
-    }
+    };
+    edits.stop(piece.source, refusal).map_err(overlap)
 }

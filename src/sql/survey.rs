@@ -9,7 +9,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode, SyntaxToken};
 use super::Context;
 use super::catalog::CatalogRead;
 use super::read::Piece;
-use crate::migration::{TableRules, TableView};
+use crate::migration::{Route, TableRules, TableView};
 use crate::schema::{Ident, QualifiedName, Relation};
 
 pub(super) type ScopeId = usize;
@@ -175,6 +175,8 @@ pub(super) struct Survey<'a> {
     pub grouped: Vec<Grouped>,
     pub usings: Vec<UsingName>,
     pub natural: bool,
+    /// Whether what the statement reads is bound to for good (`CREATE VIEW`), and not only read now.
+    pub binds: bool,
     /// Migrating tables whose row type is named (`NULL::users`), with the place.
     pub row_types: Vec<(&'a TableRules, usize)>,
     /// Names of functions that are called.
@@ -256,6 +258,7 @@ impl<'a> Survey<'a> {
             grouped: Vec::new(),
             usings: Vec::new(),
             natural: false,
+            binds: matches!(statement.kind(), SyntaxKind::CREATE_VIEW | SyntaxKind::CREATE_MATERIALIZED_VIEW),
             row_types: Vec::new(),
             calls: Vec::new(),
             masked,
@@ -630,7 +633,9 @@ impl<'a> Survey<'a> {
         alias: Option<(String, String)>,
         in_table_statement: bool,
     ) -> Columns {
-        let view = rules.read_view(self.cx.shape, rules.route(self.cx.bucket));
+        // What outlives the statement reads old storage for as long as that is complete: a rollback drops the new one.
+        let route = if self.binds { Route::Old } else { rules.route(self.cx.bucket) };
+        let view = rules.read_view(self.cx.shape, route);
         let from_alias = child(node, SyntaxKind::FROM_ALIAS);
         let aliases = from_alias.as_ref().and_then(|alias| self.column_aliases(alias));
         let names = view.columns.iter().map(|column| column.name.as_str().to_owned()).collect();

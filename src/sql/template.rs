@@ -57,8 +57,15 @@ struct Edit {
 #[derive(Debug)]
 enum Answer {
     Unchanged,
-    Rewritten { edits: Box<[Edit]>, warnings: Box<[String]>, grown_bytes: usize },
-    Refused { refusal: Refusal, at: Option<Place> },
+    Rewritten { edits: Box<[Edit]>, warnings: Box<[String]>, grown_bytes: usize, stop: Option<Box<(Place, Told)>> },
+    Refused(Told),
+}
+
+/// A refusal, and the place that it is about.
+#[derive(Debug)]
+struct Told {
+    refusal: Refusal,
+    at: Option<Place>,
 }
 
 /// An expression whose length decided: that it was within the bound, or not.
@@ -117,7 +124,7 @@ impl Template {
             Answer::Rewritten { edits, .. } => {
                 edits.iter().map(|e| size_of::<Edit>() + e.parts.iter().map(part).sum::<usize>()).sum()
             }
-            Answer::Refused { refusal, .. } => refusal.message.len() + size_of::<Refusal>() + 256,
+            Answer::Refused(told) => told.refusal.message.len() + size_of::<Refusal>() + 256,
         };
         size_of::<Template>() + answer + self.lengths.len() * size_of::<Length>()
     }
@@ -137,29 +144,35 @@ fn answer(
 ) -> Option<Answer> {
     Some(match rewrite {
         Rewrite::Unchanged => Answer::Unchanged,
-        Rewrite::Refused(refusal) => {
-            let told = [Some(&refusal.message), refusal.detail.as_ref(), refusal.hint.as_ref()];
-            if told.into_iter().flatten().any(|text| Canonical::is_in(text)) {
-                return None;
-            }
-            let at = match refusal.offset {
-                Some(offset) => Some(place(offset)?),
-                None => None,
-            };
-            Answer::Refused { refusal, at }
-        }
+        Rewrite::Refused(refusal) => Answer::Refused(told(refusal, &place)?),
         Rewrite::Rewritten(edits) => {
             if edits.warnings().iter().any(|text| Canonical::is_in(text)) {
                 return None;
             }
+            let stop = match edits.stopped() {
+                Some((end, refusal)) => Some(Box::new((place(end)?, told(refusal.clone(), &place)?))),
+                None => None,
+            };
             let warnings = edits.warnings().into();
             let grown_bytes = edits.iter().map(|(_, text)| text.len()).sum();
             let edits = edits.iter().map(|(range, text)| {
                 Some(Edit { start: place(range.start)?, end: place(range.end)?, parts: parts(text)?.into() })
             });
-            Answer::Rewritten { edits: edits.collect::<Option<Box<[Edit]>>>()?, warnings, grown_bytes }
+            Answer::Rewritten { edits: edits.collect::<Option<Box<[Edit]>>>()?, warnings, grown_bytes, stop }
         }
     })
+}
+
+fn told(refusal: Refusal, place: impl Fn(usize) -> Option<Place>) -> Option<Told> {
+    let texts = [Some(&refusal.message), refusal.detail.as_ref(), refusal.hint.as_ref()];
+    if texts.into_iter().flatten().any(|text| Canonical::is_in(text)) {
+        return None;
+    }
+    let at = match refusal.offset {
+        Some(offset) => Some(place(offset)?),
+        None => None,
+    };
+    Some(Told { refusal, at })
 }
 
 /// What becomes of a text, without the edits themselves.
@@ -211,21 +224,23 @@ impl Planned {
         source.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
 
+    fn refusal(&self, told: &Told) -> Refusal {
+        Refusal { offset: told.at.map(|place| self.byte(place)), ..told.refusal.clone() }
+    }
+
     /// What becomes of the text.
     pub fn verdict(&self) -> Verdict {
         match &self.template.answer {
             Answer::Unchanged => Verdict::Unchanged,
             Answer::Rewritten { .. } => Verdict::Rewritten,
-            Answer::Refused { refusal, at } => {
-                Verdict::Refused(Refusal { offset: at.map(|place| self.byte(place)), ..refusal.clone() })
-            }
+            Answer::Refused(told) => Verdict::Refused(self.refusal(told)),
         }
     }
 
     /// Appends the text as it is to be sent to `out`. `source` is the text that was planned.
     pub fn apply(&self, source: &str, out: &mut String) {
         let (edits, grown): (&[Edit], usize) = match &self.template.answer {
-            Answer::Unchanged | Answer::Refused { .. } => (&[], 0),
+            Answer::Unchanged | Answer::Refused(_) => (&[], 0),
             Answer::Rewritten { edits, grown_bytes, .. } => (edits, *grown_bytes),
         };
         out.reserve(source.len() + grown + 64);
@@ -246,7 +261,7 @@ impl Planned {
     /// The notes for the client.
     pub fn warnings(&self) -> &[String] {
         match &self.template.answer {
-            Answer::Unchanged | Answer::Refused { .. } => &[],
+            Answer::Unchanged | Answer::Refused(_) => &[],
             Answer::Rewritten { warnings, .. } => warnings,
         }
     }
@@ -259,10 +274,23 @@ impl Planned {
         }
     }
 
+    /// What stands for PostgreSQL's error at this byte of the sent text, where that is the end of a stopped text.
+    pub fn stopped_at(&self, source: &str, sent: usize) -> Option<Refusal> {
+        let (end, refusal) = self.stop()?;
+        (self.source_offset(source, sent) >= end).then_some(refusal)
+    }
+
+    fn stop(&self) -> Option<(usize, Refusal)> {
+        match &self.template.answer {
+            Answer::Unchanged | Answer::Refused(_) => None,
+            Answer::Rewritten { stop, .. } => stop.as_ref().map(|stop| (self.byte(stop.0), self.refusal(&stop.1))),
+        }
+    }
+
     /// The same as a rewrite of `source` alone would be.
     pub fn rewrite(&self, source: &str) -> Rewrite {
         let edits = match &self.template.answer {
-            Answer::Unchanged | Answer::Refused { .. } => &[][..],
+            Answer::Unchanged | Answer::Refused(_) => &[][..],
             Answer::Rewritten { edits, .. } => edits,
         };
         let placed = edits.iter().map(|edit| {
@@ -279,7 +307,7 @@ impl Planned {
         match self.verdict() {
             Verdict::Unchanged => Rewrite::Unchanged,
             Verdict::Refused(refusal) => Rewrite::Refused(refusal),
-            Verdict::Rewritten => Rewrite::Rewritten(Edits::in_order(placed, self.warnings())),
+            Verdict::Rewritten => Rewrite::Rewritten(Edits::in_order(placed, self.warnings()).with_stop(self.stop())),
         }
     }
 }

@@ -71,6 +71,19 @@ const ALTER_HARMLESS: &[&[&str]] = &[
 const WHEN_INSTEAD: &str = "Run it before the migration starts, after it is rolled back or, once it is complete, in a session \
      of the new shape (SET crossfade.shape = new).";
 
+/// Actions on a column, which the migration does not own, that leave its type and name as they are.
+const ALTER_COLUMN_HARMLESS: &[&[&str]] = &[
+    &["set", "default"],
+    &["drop", "default"],
+    &["set", "not", "null"],
+    &["drop", "not", "null"],
+    &["set", "statistics"],
+    &["set", "storage"],
+    &["set", "compression"],
+    &["set", "("],
+    &["reset", "("],
+];
+
 /// Decides by the statement's first words, and for DDL by the names in it.
 pub(super) fn passes_by_kind(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     if HARMLESS.iter().any(|word| piece.is_word(0, word)) {
@@ -111,26 +124,72 @@ fn has_query(piece: &Piece<'_>) -> bool {
     })
 }
 
-/// Behind the name of the table that a CREATE TABLE makes: it is another relation, or PostgreSQL refuses it.
-fn behind_created_table(piece: &Piece<'_>) -> usize {
-    let Some(word) = (1..piece.tokens.len().min(4)).find(|index| piece.is_word(*index, "table")) else { return 0 };
-    let mut index = word + 1;
-    while ["if", "not", "exists"].iter().any(|word| piece.is_word(index, word)) {
+/// The path of names that begins at this token, and the index behind it.
+fn path_at(piece: &Piece<'_>, mut index: usize) -> (Vec<String>, usize) {
+    let mut path = Vec::new();
+    while let Some((_, Some(name))) = piece.tokens.get(index) {
+        path.push(name.clone());
+        index += 1;
+        if !piece.tokens.get(index).is_some_and(|(token, _)| token.is_mark(b'.')) {
+            break;
+        }
         index += 1;
     }
-    while piece.tokens.get(index + 1).is_some_and(|(token, _)| token.is_mark(b'.')) {
-        index += 2;
+    (path, index)
+}
+
+/// The migrating table that the path at this token means.
+fn table_at<'a>(piece: &Piece<'_>, cx: &Context<'a>, index: usize) -> Option<&'a TableRules> {
+    match relation_meaning(cx, &path_at(piece, index).0) {
+        Meaning::Migrating(rules) => Some(rules),
+        Meaning::Known(_) | Meaning::Cte(_) | Meaning::Unknown => None,
     }
-    index + 1
+}
+
+/// How a `CREATE TABLE` or `ALTER TABLE` names a table besides its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// `LIKE`, `INHERITS`, `PARTITION OF`, `ATTACH PARTITION`, `INHERIT`: its columns are taken.
+    Columns,
+    /// `REFERENCES`: this column of it is pointed at, if it is one of the migration's.
+    Key(Option<usize>),
+}
+
+/// The migrating tables that the statement names besides its own.
+fn links<'a>(piece: &Piece<'_>, cx: &Context<'a>) -> Vec<(&'a TableRules, Link)> {
+    let mut found = Vec::new();
+    let mark = |index: usize, mark: u8| piece.tokens.get(index).is_some_and(|(token, _)| token.is_mark(mark));
+    for index in 1..piece.tokens.len() {
+        let takes = (piece.is_word(index, "like") && (mark(index - 1, b'(') || mark(index - 1, b',')))
+            || (piece.is_word(index, "of") && piece.is_word(index - 1, "partition"))
+            || (piece.is_word(index, "partition") && ["attach", "detach"].iter().any(|w| piece.is_word(index - 1, w)))
+            || piece.is_word(index, "inherit");
+        if takes {
+            found.extend(table_at(piece, cx, index + 1).map(|rules| (rules, Link::Columns)));
+        }
+        if piece.is_word(index, "inherits") {
+            let parents = (index + 1..piece.tokens.len()).take_while(|at| !mark(*at, b')'));
+            found.extend(parents.filter_map(|at| table_at(piece, cx, at)).map(|rules| (rules, Link::Columns)));
+        }
+        if piece.is_word(index, "references")
+            && let Some(rules) = table_at(piece, cx, index + 1)
+        {
+            let behind = path_at(piece, index + 1).1;
+            let mut listed = (behind..piece.tokens.len()).take_while(|at| mark(behind, b'(') && !mark(*at, b')'));
+            let owned = listed.find(|at| {
+                piece.tokens[*at]
+                    .1
+                    .as_deref()
+                    .is_some_and(|name| owned_names(cx, rules).any(|own| own.as_str() == name))
+            });
+            found.push((rules, Link::Key(owned)));
+        }
+    }
+    found
 }
 
 /// The migrating table that some path of names in the statement means.
 fn table_named<'a>(piece: &Piece<'_>, cx: &Context<'a>) -> Option<&'a TableRules> {
-    table_named_from(piece, cx, 0)
-}
-
-/// The same for the tokens from one on.
-fn table_named_from<'a>(piece: &Piece<'_>, cx: &Context<'a>, from: usize) -> Option<&'a TableRules> {
     let parts = |index: usize| -> Vec<String> {
         let own = piece.tokens[index].1.clone().unwrap_or_default();
         let dotted = index >= 2 && piece.tokens[index - 1].0.is_mark(b'.');
@@ -139,24 +198,27 @@ fn table_named_from<'a>(piece: &Piece<'_>, cx: &Context<'a>, from: usize) -> Opt
             _ => vec![own],
         }
     };
-    (from..piece.tokens.len()).filter(|index| piece.tokens[*index].1.is_some()).find_map(
-        |index| match relation_meaning(cx, &parts(index)) {
+    (0..piece.tokens.len()).filter(|index| piece.tokens[*index].1.is_some()).find_map(|index| {
+        match relation_meaning(cx, &parts(index)) {
             Meaning::Migrating(rules) => Some(rules),
             Meaning::Known(_) | Meaning::Cte(_) | Meaning::Unknown => None,
-        },
-    )
+        }
+    })
 }
 
-/// A name in the statement that the migration owns: a column of either shape.
-fn owned_name(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) -> Option<Ident> {
+/// The names that the migration owns: columns of either shape.
+fn owned_names<'a>(cx: &Context<'a>, rules: &'a TableRules) -> impl Iterator<Item = &'a Ident> {
     let views = [rules.write_view(cx.shape), rules.write_view(crate::migration::Shape::Auto)];
-    let derived = views.iter().flat_map(|view| {
+    views.into_iter().flat_map(|view| {
         let computed = view.stores.iter().filter(|store| store.value.as_column() != Some(&store.column));
         let inputs = computed.flat_map(|store| store.value.columns().chain(std::iter::once(&store.column)));
         sensitive(view).chain(inputs)
-    });
-    let mut owned = derived;
-    owned.find(|name| super::plan::has_name(piece, name.as_str())).cloned()
+    })
+}
+
+/// A name in the statement that the migration owns.
+fn owned_name(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) -> Option<Ident> {
+    owned_names(cx, rules).find(|name| super::plan::has_name(piece, name.as_str())).cloned()
 }
 
 /// Nothing of the migration is still to come, and the session sees the table as it is stored.
@@ -166,19 +228,19 @@ fn is_their_own(rules: &TableRules, cx: &Context<'_>) -> Option<Kind> {
 }
 
 fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
-    let Some(rules) = table_named_from(piece, cx, behind_created_table(piece)) else {
+    let routine = ["function", "procedure", "trigger", "rule", "policy", "index", "type", "aggregate", "publication"];
+    let is = |word: &str| (1..piece.tokens.len().min(5)).any(|index| piece.is_word(index, word));
+    if is("table") && !routine.iter().any(|word| is(word)) {
+        return create_table(piece, cx);
+    }
+    let Some(rules) = table_named(piece, cx) else {
         return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));
     };
     if let Some(passes) = is_their_own(rules, cx) {
         return Ok(passes);
     }
-    let bound = ["index", "trigger", "rule", "policy", "statistics", "publication", "table", "constraint"];
+    let bound = ["index", "trigger", "rule", "policy", "statistics", "publication", "constraint"];
     let what = bound.iter().find(|word| (1..piece.tokens.len().min(6)).any(|index| piece.is_word(index, word)));
-    let takes_columns = ["like", "inherits", "partition"].iter().any(|word| has_word(piece, word));
-    if what == Some(&"table") && takes_columns {
-        let why = "The new table would have the columns that are stored, not those of the session's schema.";
-        return Err(refuse(rules, "CREATE TABLE with its columns", why).hint("Name the new table's columns."));
-    }
     match (what, owned_name(piece, cx, rules)) {
         (Some(what), Some(name)) => {
             let why = format!("The statement names column \"{name}\", which the migration replaces.");
@@ -189,7 +251,67 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     }
 }
 
+/// The table that is made is another one, or PostgreSQL refuses it; what it is linked to may be under migration.
+fn create_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
+    for (rules, link) in links(piece, cx) {
+        match link {
+            Link::Columns => {
+                let why = "The new table would have the columns that are stored, not those of the session's schema.";
+                return Err(refuse(rules, "CREATE TABLE with its columns", why).hint("Name the new table's columns."));
+            }
+            Link::Key(Some(column)) => return Err(replaced_column(piece, rules, "CREATE TABLE", column)),
+            Link::Key(None) => {}
+        }
+    }
+    Ok(Kind::Passes("it takes no column under migration".to_owned()))
+}
+
+fn replaced_column(piece: &Piece<'_>, rules: &TableRules, what: &str, index: usize) -> Refusal {
+    let name = piece.tokens[index].1.as_deref().unwrap_or_default();
+    refuse(rules, what, &format!("The statement names column \"{name}\", which the migration replaces."))
+        .hint(WHEN_INSTEAD)
+}
+
+/// The migrating table that an `ALTER TABLE` is about, else what it links its own table to.
+fn alter_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
+    let hint = WHEN_INSTEAD;
+    for (rules, link) in links(piece, cx) {
+        match link {
+            Link::Columns => {
+                return Err(refuse(rules, "ALTER TABLE", "It would make the table part of another one.").hint(hint));
+            }
+            Link::Key(Some(column)) => return Err(replaced_column(piece, rules, "ALTER TABLE", column)),
+            Link::Key(None) => {}
+        }
+    }
+    let Some(rules) = table_at(piece, cx, altered_table(piece)) else {
+        return Ok(Kind::Passes("the table that it alters is not under migration".to_owned()));
+    };
+    if let Some(name) = owned_name(piece, cx, rules) {
+        let why = format!("The statement names column \"{name}\", which the migration replaces.");
+        return Err(refuse(rules, "ALTER TABLE", &why).hint(hint));
+    }
+    if !alters_harmlessly(piece) {
+        let why = "The statement could add, drop, rename or retype columns under the migration's hands.";
+        return Err(refuse(rules, "ALTER TABLE", why).hint(hint));
+    }
+    Ok(Kind::Passes("it leaves the table's columns as they are".to_owned()))
+}
+
+/// Where an `ALTER TABLE` has its table's name.
+fn altered_table(piece: &Piece<'_>) -> usize {
+    let mut index = if piece.is_word(1, "foreign") { 3 } else { 2 };
+    while ["if", "exists", "only"].iter().any(|word| piece.is_word(index, word)) {
+        index += 1;
+    }
+    index
+}
+
 fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
+    let on_table = piece.is_word(1, "table") || (piece.is_word(1, "foreign") && piece.is_word(2, "table"));
+    if on_table && piece.is_word(0, "alter") {
+        return alter_table(piece, cx);
+    }
     let Some(rules) = table_named(piece, cx) else {
         return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));
     };
@@ -203,13 +325,8 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
         return Err(refuse(rules, &verb, &why).hint(hint));
     }
-    let on_table = piece.is_word(1, "table") || (piece.is_word(1, "foreign") && piece.is_word(2, "table"));
     if on_table && piece.is_word(0, "drop") {
         return Err(refuse(rules, "DROP TABLE", "The migration works on the table.").hint(hint));
-    }
-    if on_table && piece.is_word(0, "alter") && !alters_harmlessly(piece) {
-        let why = "The statement could add, drop, rename or retype columns under the migration's hands.";
-        return Err(refuse(rules, "ALTER TABLE", why).hint(hint));
     }
     Ok(Kind::Passes("it leaves the table's columns as they are".to_owned()))
 }
@@ -218,17 +335,11 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
 fn alters_harmlessly(piece: &Piece<'_>) -> bool {
     let mut actions = Vec::new();
     let mut depth = 0usize;
-    let words = ["if", "exists", "only"];
-    let mut index = 2;
-    while words.iter().any(|word| piece.is_word(index, word)) {
-        index += 1;
-    }
-    while piece.tokens.get(index + 1).is_some_and(|(token, _)| token.is_mark(b'.')) {
-        index += 2;
-    }
-    let star = piece.tokens.get(index + 1).is_some_and(|(token, _)| token.bytes(piece.source.as_bytes()) == b"*");
-    actions.push(index + 1 + usize::from(star));
-    for (at, (token, _)) in piece.tokens.iter().enumerate().skip(index) {
+    let text = piece.source.as_bytes();
+    let behind = path_at(piece, altered_table(piece)).1;
+    let star = piece.tokens.get(behind).is_some_and(|(token, _)| token.bytes(text) == b"*");
+    actions.push(behind + usize::from(star));
+    for (at, (token, _)) in piece.tokens.iter().enumerate().skip(behind) {
         if token.is_mark(b'(') {
             depth += 1;
         } else if token.is_mark(b')') {
@@ -237,15 +348,16 @@ fn alters_harmlessly(piece: &Piece<'_>) -> bool {
             actions.push(at + 1);
         }
     }
-    actions.into_iter().all(|at| {
-        ALTER_HARMLESS.iter().any(|words| {
-            words.iter().enumerate().all(|(offset, word)| {
-                piece.is_word(at + offset, word)
-                    || piece
-                        .tokens
-                        .get(at + offset)
-                        .is_some_and(|(t, _)| t.bytes(piece.source.as_bytes()) == word.as_bytes())
-            })
+    let begins = |at: usize, words: &[&str]| {
+        words.iter().enumerate().all(|(offset, word)| {
+            piece.is_word(at + offset, word)
+                || piece.tokens.get(at + offset).is_some_and(|(t, _)| t.bytes(text) == word.as_bytes())
         })
+    };
+    actions.into_iter().all(|at| {
+        let of_column = piece.is_word(at, "alter") && !piece.is_word(at + 1, "constraint");
+        let behind_column = at + 2 + usize::from(piece.is_word(at + 1, "column"));
+        ALTER_HARMLESS.iter().any(|words| begins(at, words))
+            || (of_column && ALTER_COLUMN_HARMLESS.iter().any(|words| begins(behind_column, words)))
     })
 }

@@ -56,7 +56,8 @@ impl Plan<'_, '_> {
             for (target, value) in targets.iter().zip(values) {
                 if let Some((name, start)) = self.survey.name_of(target) {
                     let end = self.piece.token_at(start).map_or(start, |token| token.end);
-                    let indirect = target.children().count() > 1;
+                    // `a[1]`, `a.b`: something stands behind the column's name.
+                    let indirect = self.piece.range_of(target).end > end;
                     found.push(Assignment { name, place: start..end, indirect, value, set: set.clone() });
                 }
             }
@@ -103,11 +104,11 @@ impl Plan<'_, '_> {
         if own && !converted {
             return self.own_default(target, assignment, storing, stored).map(|_| ());
         }
-        if assignment.indirect {
+        let bare = store.value.as_column().is_some();
+        if assignment.indirect && (!bare || retyped(target, store, storing.column)) {
             let why = "A part of a column that is stored in another form cannot be assigned.";
             return Err(refuse(target.rules, "a subscripted assignment", why).at(assignment.place.start));
         }
-        let bare = store.value.as_column().is_some();
         if storing.is_own_storage() && !converted {
             // The session's own storage under another name: as above, but for the name.
             if !self.own_default(target, assignment, storing, stored)? {
@@ -151,7 +152,9 @@ impl Plan<'_, '_> {
         stored: &mut Vec<(Ident, bool)>,
     ) -> Result<bool, Refusal> {
         if let Value::Expression(value) = &assignment.value {
-            return self.type_literal(storing, value).map(|()| false);
+            // A part's value is of the part's type.
+            let typed = if assignment.indirect { Ok(()) } else { self.type_literal(storing, value) };
+            return typed.map(|()| false);
         }
         let (Value::Default(_), Some(own)) = (&assignment.value, storing.primary) else { return Ok(false) };
         let other = storing.others.iter().find(|other| default_of(target, &other.column).is_some());

@@ -6,7 +6,7 @@ use std::ops::Range;
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::lex::TokenKind;
-use super::plan::{Plan, ambiguous_column, holds_query, refuse, sensitive, undefined_column};
+use super::plan::{Plan, SYSTEM_COLUMNS, ambiguous_column, holds_query, refuse, sensitive, undefined_column};
 use super::resolve::Found;
 use super::survey::{Reference, ScopeId, Source, Star, Target, child, has_token};
 use crate::migration::{Store, TableRules, TableView, ViewColumn};
@@ -74,7 +74,7 @@ impl Plan<'_, '_> {
             }
         }
         for star in &survey.stars {
-            self.target_star(star)?;
+            edited.extend(self.target_star(star)?);
         }
         for target in &survey.targets {
             self.refuse_row_functions(target)?;
@@ -121,7 +121,7 @@ impl Plan<'_, '_> {
         let place = reference.places.first().copied().unwrap_or(range.start);
         let found = survey.resolve(reference);
         if let Found::Row(item) = found {
-            return self.row_reference(item, place, Some((reference, range)));
+            return self.row_reference(item, &reference.node, place);
         }
         let seen = self.targets_seen(reference.scope, column);
         let qualified = match found {
@@ -161,12 +161,12 @@ impl Plan<'_, '_> {
         }
     }
 
-    /// A whole row of a target shows what is stored; in RETURNING, the session's row is put together instead.
+    /// A whole row of a target shows what is stored: the session's row is put together instead. `node` names the row.
     fn row_reference(
         &self,
         item: usize,
+        node: &SyntaxNode,
         place: usize,
-        reference: Option<(&Reference, Range<usize>)>,
     ) -> Result<Option<(Range<usize>, String)>, Refusal> {
         let (Source::Target(target) | Source::Excluded(target)) = self.survey.items[item].source else {
             return Ok(None);
@@ -175,19 +175,78 @@ impl Plan<'_, '_> {
         if self.has_stored_rows(target.view) {
             return Ok(None);
         }
-        if let Some((reference, range)) = reference
-            && is_returned_row(&reference.node)
-        {
-            let alias = &self.survey.items[item].alias_sql;
-            let list: Vec<String> = target.view.columns.iter().map(|column| output(column, alias)).collect();
-            let row = format!("(SELECT crossfade_row FROM (SELECT {}) AS crossfade_row)", list.join(", "));
-            return Ok(Some((range, row)));
+        let alias = &self.survey.items[item].alias_sql;
+        let field = field_of(node);
+        if let Some(field) = field.as_ref().filter(|field| !has_token(field, SyntaxKind::STAR)) {
+            return self.row_field(target, item, field, place).map(Some);
         }
-        let why =
-            "The row of a table that is written has the columns that are stored, not those of the session's schema.";
-        Err(refuse(target.rules, "the whole row of the written table", why)
-            .hint("Name the columns instead of the row.")
-            .at(place))
+        let listed = field.as_ref().is_some_and(is_listed);
+        if listed && let Some(field) = &field {
+            let list: Vec<String> = target.view.columns.iter().map(|column| output(column, alias)).collect();
+            return Ok(Some((self.piece.range_of(field), list.join(", "))));
+        }
+        if field.is_some() || node.ancestors().any(|outer| outer.kind() == SyntaxKind::CONFLICT_ON_INDEX) {
+            let why = "The row of a table that is written has the columns that are stored, not those of the \
+                       session's schema.";
+            return Err(refuse(target.rules, "the whole row of the written table", why)
+                .hint("Name the columns instead of the row.")
+                .at(place));
+        }
+        self.refuse_typed_argument(node, target.rules, &[])?;
+        Ok(Some((self.piece.range_of(node), session_row(target, alias))))
+    }
+
+    /// `(users).username`, as `users.username`.
+    fn row_field(
+        &self,
+        target: &Target<'_>,
+        item: usize,
+        field: &SyntaxNode,
+        place: usize,
+    ) -> Result<(Range<usize>, String), Refusal> {
+        let range = self.piece.range_of(field);
+        let item = &self.survey.items[item];
+        let named = field.children().filter(|part| part.kind() == SyntaxKind::NAME_REF).last();
+        let name = named.and_then(|part| self.survey.name_of(&part)).map(|(name, _)| name).unwrap_or_default();
+        let all = target.view.columns.iter().chain(&target.view.fallback);
+        match all.into_iter().find(|column| column.name.as_str() == name) {
+            Some(column) => Ok((range, format!("({})", value(column, &item.alias_sql)))),
+            None if SYSTEM_COLUMNS.contains(&name.as_str()) => {
+                let what = "a system column of a whole row";
+                Err(refuse(target.rules, what, "The row that is put together has none.").at(range.start))
+            }
+            None => Err(undefined_column(&[item.alias.clone().unwrap_or_default(), name], place)),
+        }
+    }
+
+    /// A whole row through a view is a record: a function that takes the table's own row type would not be found, or
+    /// another one would. Of a read, `column(row)` is another way to write `row.column`.
+    pub(super) fn refuse_typed_argument(
+        &self,
+        node: &SyntaxNode,
+        rules: &TableRules,
+        columns: &[ViewColumn],
+    ) -> Result<(), Refusal> {
+        let mut outer = node.clone();
+        while let Some(parent) = outer.parent().filter(|parent| parent.kind() == SyntaxKind::PAREN_EXPR) {
+            outer = parent;
+        }
+        let argument = outer.parent().filter(|parent| parent.kind() == SyntaxKind::ARG).unwrap_or(outer);
+        let list = argument.parent().filter(|parent| parent.kind() == SyntaxKind::ARG_LIST);
+        let Some(call) = list.and_then(|list| list.parent()).filter(|call| call.kind() == SyntaxKind::CALL_EXPR) else {
+            return Ok(());
+        };
+        let name = call.children().next().map(|function| self.survey.path(&function).0).unwrap_or_default();
+        let known = |name: &String| {
+            RECORD_FUNCTIONS.contains(&name.as_str()) || columns.iter().any(|column| column.name.as_str() == name)
+        };
+        if name.last().is_some_and(known) {
+            return Ok(());
+        }
+        let what = format!("a whole row as an argument of {}(...)", name.join("."));
+        Err(refuse(rules, &what, "Through a view the row is a record, which is not of the table's row type.")
+            .hint("Give the function the columns that it needs.")
+            .at(self.piece.range_of(node).start))
     }
 
     /// The stored value of a target's column, in the place of a reference to it.
@@ -286,7 +345,8 @@ impl Plan<'_, '_> {
         Ok(None)
     }
 
-    fn target_star(&mut self, star: &Star) -> Result<(), Refusal> {
+    /// Edits a star that covers a target; where it stood as a value, its place.
+    fn target_star(&mut self, star: &Star) -> Result<Option<Range<usize>>, Refusal> {
         let survey = self.survey;
         let items: Vec<usize> = match star.qualifier.as_slice() {
             [] => survey.scopes[star.scope].items.clone(),
@@ -296,12 +356,16 @@ impl Plan<'_, '_> {
             Source::Target(target) | Source::Excluded(target) => Some(&survey.targets[target]),
             Source::Read(_) | Source::Other => None,
         };
-        let Some(target) = items.iter().find_map(|item| target_of(*item)) else { return Ok(()) };
-        let listed = star.node.kind() == SyntaxKind::TARGET
-            || star.node.parent().is_some_and(|parent| parent.kind() == SyntaxKind::TARGET);
-        if !listed {
+        let Some(target) = items.iter().find_map(|item| target_of(*item)) else { return Ok(None) };
+        // `ROW(a.*, 1)`, `(a.*, 1)`: the star stands for its columns, which have no names there.
+        let in_row =
+            star.node.parent().is_some_and(|parent| matches!(parent.kind(), SyntaxKind::TUPLE_EXPR | SyntaxKind::ROW));
+        if !is_listed(&star.node) && !in_row {
             let place = self.piece.range_of(&star.node).start;
-            return self.row_reference(target.item, place, None).map(|_| ());
+            let Some(item) = items.first() else { return Ok(None) };
+            let Some((range, text)) = self.row_reference(*item, &star.node, place)? else { return Ok(None) };
+            self.replace(range.clone(), text)?;
+            return Ok(Some(range));
         }
         let scope = &survey.scopes[star.scope];
         let joined = star.qualifier.is_empty() && (scope.natural || !scope.merged.is_empty());
@@ -315,12 +379,15 @@ impl Plan<'_, '_> {
         for item in items {
             let alias = &survey.items[item].alias_sql;
             match target_of(item) {
+                Some(target) if in_row => list.extend(target.view.columns.iter().map(|column| value(column, alias))),
                 Some(target) => list.extend(target.view.columns.iter().map(|column| output(column, alias))),
                 None => list.push(format!("{alias}.*")),
             }
         }
         self.reasons.push("a star in RETURNING is written out".to_owned());
-        self.replace(self.piece.range_of(&star.node), list.join(", "))
+        let range = self.piece.range_of(&star.node);
+        self.replace(range.clone(), list.join(", "))?;
+        Ok(in_row.then_some(range))
     }
 
     /// Gives the outputs of RETURNING their names back where an edit would have changed them.
@@ -437,11 +504,22 @@ impl Plan<'_, '_> {
     }
 }
 
-/// Whether a whole row stands in RETURNING where any record would do: its fields are not named.
-fn is_returned_row(node: &SyntaxNode) -> bool {
-    let returned = node.ancestors().any(|outer| outer.kind() == SyntaxKind::RETURNING_CLAUSE);
-    let mut outside = node.ancestors().skip(1).skip_while(|outer| outer.kind() == SyntaxKind::PAREN_EXPR);
-    returned && outside.next().is_none_or(|outer| outer.kind() != SyntaxKind::FIELD_EXPR)
+/// The session's row of a target: a record with its columns.
+fn session_row(target: &Target<'_>, alias: &str) -> String {
+    let list: Vec<String> = target.view.columns.iter().map(|column| output(column, alias)).collect();
+    format!("(SELECT crossfade_row FROM (SELECT {}) AS crossfade_row)", list.join(", "))
+}
+
+/// The `(row).field` or `(row).*` that a row stands in.
+fn field_of(node: &SyntaxNode) -> Option<SyntaxNode> {
+    let outside = node.ancestors().skip(1).find(|outer| outer.kind() != SyntaxKind::PAREN_EXPR)?;
+    let bracketed = node.parent().is_some_and(|parent| parent.kind() == SyntaxKind::PAREN_EXPR);
+    (bracketed && outside.kind() == SyntaxKind::FIELD_EXPR).then_some(outside)
+}
+
+/// Whether a star stands in a target list by itself.
+fn is_listed(star: &SyntaxNode) -> bool {
+    star.kind() == SyntaxKind::TARGET || star.parent().is_some_and(|parent| parent.kind() == SyntaxKind::TARGET)
 }
 
 /// Whether the stored table has a column of that name.
@@ -465,8 +543,13 @@ pub(super) fn retyped(target: &Target<'_>, store: &Store, column: &ViewColumn) -
 
 /// A column of RETURNING, under the session's name.
 fn output(column: &ViewColumn, alias: &str) -> String {
-    let text = column.read.render(|name| format!("{alias}.{}", name.quoted()));
+    let text = value(column, alias);
     if column.is_plain() { text } else { format!("{text} AS {}", column.name.quoted()) }
+}
+
+/// A column of a target, as the session sees it.
+fn value(column: &ViewColumn, alias: &str) -> String {
+    column.read.render(|name| format!("{alias}.{}", name.quoted()))
 }
 
 fn quoted_name(name: &str) -> String {
@@ -511,6 +594,36 @@ fn repeatable(plan: &Plan<'_, '_>, node: &SyntaxNode) -> bool {
         _ => node.children().next().is_none() && node.kind() != SyntaxKind::SUBSTRING_FN,
     }
 }
+
+/// Functions of PostgreSQL to which a record is as good as a row of a named type.
+const RECORD_FUNCTIONS: &[&str] = &[
+    "array_agg",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "count",
+    "first_value",
+    "format",
+    "hash_record",
+    "json_agg",
+    "json_build_array",
+    "json_build_object",
+    "json_object_agg",
+    "jsonb_agg",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "jsonb_object_agg",
+    "lag",
+    "last_value",
+    "lead",
+    "nth_value",
+    "nullif",
+    "num_nonnulls",
+    "num_nulls",
+    "row_to_json",
+    "to_json",
+    "to_jsonb",
+];
 
 /// Functions of PostgreSQL that are immutable, or stable within a statement, for every type of argument.
 const REPEATABLE_FUNCTIONS: &[&str] = &[

@@ -363,7 +363,11 @@ pub fn differences(
     if let (Some(error), Some(edits)) = (got.last_mut().and_then(|reply| reply.error.as_mut()), &attempt.edits) {
         let sent = attempt.sent.last().map(String::as_str).unwrap_or_default();
         let source = case.steps.get(attempt.sent.len() - 1).map(String::as_str).unwrap_or_default();
-        error.position = error.position.map(|place| source_position(sent, source, place, edits));
+        let stopped = error.position.and_then(|place| edits.stopped_at(sent_byte(sent, place)));
+        match stopped.and_then(|refusal| refusal_as_reply(refusal, source).error) {
+            Some(ours) => *error = ours,
+            None => error.position = error.position.map(|place| source_position(sent, source, place, edits)),
+        }
     }
     if let Some(error) = got.last_mut().and_then(|reply| reply.error.as_mut()) {
         setting.rules.tables().for_each(|table| mask(table.write_view(shape), error));
@@ -430,10 +434,13 @@ fn refusal_as_reply(refusal: &Refusal, source: &str) -> Reply {
     Reply { parameters: None, results: Vec::new(), error: Some(error) }
 }
 
+fn sent_byte(sent: &str, place: usize) -> usize {
+    sent.char_indices().nth(place - 1).map_or(sent.len(), |(byte, _)| byte)
+}
+
 /// PostgreSQL counts characters from 1.
 fn source_position(sent: &str, source: &str, place: usize, edits: &Edits) -> usize {
-    let byte = sent.char_indices().nth(place - 1).map_or(sent.len(), |(byte, _)| byte);
-    let back = edits.source_offset(byte).min(source.len());
+    let back = edits.source_offset(sent_byte(sent, place)).min(source.len());
     source.get(..back).map_or(0, |before| before.chars().count() + 1)
 }
 

@@ -207,6 +207,13 @@ fn a_syntax_error_is_never_passed_on() {
             Rewrite::Refused(refusal) => {
                 assert!(matches!(refusal.state, SqlState::SYNTAX_ERROR | SqlState::UNSUPPORTED), "{sql}");
             }
+            // PostgreSQL is asked for its own error, by a text that it cannot run whatever stands before its end.
+            Rewrite::Rewritten(edits) => {
+                let sent = edits.apply(sql);
+                assert_eq!(sent.strip_prefix(sql), Some("\n\\"), "{sql}");
+                let ours = edits.stopped_at(sent.len() - 1).map(|refusal| refusal.state);
+                assert!(matches!(ours, Some(SqlState::SYNTAX_ERROR | SqlState::UNSUPPORTED)), "{sql}");
+            }
             other => panic!("{sql}: {other:?}"),
         }
     }

@@ -90,3 +90,138 @@ SELECT u::text, tableoid = 'users'::regclass FROM users u ORDER BY u.id
 --! shapes: old auto
 --! state-only: PostgreSQL's own syntax error, at a place of the edited text
 INSERT INTO users (username) VALUES ('a') ON CONFLICT (users.username) DO NOTHING
+
+--! group: whole row of the written table
+
+INSERT INTO users AS u (id, username) VALUES (1, 'again') ON CONFLICT (id) DO UPDATE SET username = excluded.username WHERE u.* IS DISTINCT FROM excluded.* RETURNING id, username
+--! refusable in expanded
+
+INSERT INTO users AS u (id, username) VALUES (1, 'again') ON CONFLICT (id) DO UPDATE SET email = excluded.*::text RETURNING id, email
+--! refusable in expanded
+
+INSERT INTO users AS u (id, username) VALUES (1, 'again') ON CONFLICT (id) DO UPDATE SET email = 'c' WHERE u.* != excluded.* RETURNING u.*
+--! refusable in expanded
+
+UPDATE users SET email = to_jsonb(users)->>'username' WHERE id = 1 RETURNING email
+
+UPDATE users u SET email = 'z' WHERE u IS NOT NULL RETURNING id
+
+UPDATE users u SET email = 'z' WHERE u.* IS NULL OR u.id = 2 RETURNING id
+
+DELETE FROM users WHERE users::text LIKE '%bob%' RETURNING (users).username, (users).id
+
+DELETE FROM users u WHERE id = 2 RETURNING (u).*
+
+DELETE FROM users u WHERE id = 2 RETURNING (u).handle
+--! refusable: a field that is none
+
+UPDATE users SET email = 'r' WHERE id = 1 RETURNING ROW(users.*), ROW(users.*, 1)
+
+UPDATE scores s SET player = 'p' WHERE id = 1 RETURNING (s).score, row_to_json(s), (s).*
+
+UPDATE scores s SET player = s::text WHERE row_to_json(s)->>'score' = '7' RETURNING *
+
+CREATE FUNCTION made(u users) RETURNS text LANGUAGE sql AS $$ SELECT 'typed' $$;;
+SELECT made(u) FROM users u WHERE id = 1
+--! refusable: a function over the table's row type
+
+CREATE FUNCTION made(u users) RETURNS text LANGUAGE sql AS $$ SELECT 'typed' $$;;
+UPDATE users SET email = made(users.*) WHERE id = 1
+--! refusable: a function over the table's row type
+
+--! group: syntax errors
+
+SELECT username FROM users WHERE
+
+SELECT username FROM users WHERE;
+
+SELECT username FROM users WHERE username = 'x' ORDER
+
+UPDATE users SET username 'x' WHERE id = 1
+
+SELECT 1; SELECT * FRM users; SELECT 2
+--! simple
+
+INSERT INTO users (username) VALUES ('x'
+
+INSERT INTO users (username VALUES ('x')
+
+DELETE users WHERE id = 1
+
+SELECT rank() OVER (PARTITION BY id, ORDER BY username) FROM users
+
+MERGE INTO users t USING orders s ON t.id = s.user_id WHEN MATCHED THEN UPDATE users SET username = 'x'
+
+COPY (SELECT username FROM users) (username) TO STDOUT
+--! simple
+
+--! group: places of errors
+
+SELECT id FROM users TABLESAMPLE foobar (1)
+
+SELECT id, nope FROM users TABLESAMPLE bernoulli (100) WHERE username IS NOT NULL
+
+SELECT u.id, u.username FROM users AS u TABLESAMPLE bernoulli (100) ORDER BY u.id
+
+SELECT id, username FROM users TABLESAMPLE bernoulli (100) REPEATABLE (1) ORDER BY id
+
+COPY users TO STDOUT WHERE id = 1
+--! simple
+
+--! group: DDL beside the table
+
+CREATE TABLE made (users int, username text)
+
+CREATE TABLE made (id bigint REFERENCES users (id), username text);;
+INSERT INTO made VALUES (1, 'm') RETURNING *
+
+CREATE TABLE made (username varchar(255) REFERENCES users (username))
+--! refusable: a key on the migrating column
+
+CREATE TABLE made (LIKE users)
+--! refusable: its columns are taken
+
+ALTER TABLE orders ADD COLUMN users int
+
+ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users
+
+ALTER TABLE users ALTER COLUMN age SET DEFAULT 5;;
+INSERT INTO users (username) VALUES ('d') RETURNING age
+
+ALTER TABLE users ALTER email SET STATISTICS 10, ALTER age DROP NOT NULL
+
+ALTER TABLE users ALTER username SET DEFAULT 'x'
+--! refusable: DDL on the migrating column
+
+--! group: views
+
+CREATE VIEW made AS SELECT * FROM users;;
+INSERT INTO made (username) VALUES ('through a view');;
+UPDATE made SET email = 'v' WHERE username = 'bob';;
+SELECT id, username, email FROM made ORDER BY id
+--! phases: shielded dual_writing verified ramping
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT u.*, o.amount FROM users u JOIN orders o ON o.user_id = u.id;;
+SELECT * FROM made ORDER BY id, amount
+--! refusable: a view binds to the storage
+
+CREATE VIEW made (a, b) AS SELECT id, upper(username) FROM users WHERE username <> 'bob';;
+SELECT a, b FROM made ORDER BY a
+--! refusable: a view binds to the storage
+
+CREATE MATERIALIZED VIEW made AS SELECT count(username) FROM users NATURAL JOIN logins;;
+SELECT * FROM made
+--! refusable: a view binds to the storage
+
+CREATE VIEW made AS SELECT row_to_json(s) FROM scores s;;
+TABLE made
+--! refusable: a view binds to the storage
+--! unordered
+
+--! group: whole row under other names
+
+SELECT row_to_json(u) FROM users u(a, b) WHERE u.a = 1
+--! refusable: the row's fields keep their names
+
+SELECT u.a, u.b FROM users u(a, b) ORDER BY u.a
