@@ -142,7 +142,8 @@ impl Plan<'_, '_> {
         stored: &mut Vec<(Ident, bool)>,
     ) -> Result<(), Refusal> {
         if let Value::Expression(value) = &assignment.value {
-            return self.type_literal(storing, value);
+            // A part's value is of the part's type.
+            return if assignment.indirect { Ok(()) } else { self.type_literal(storing, value) };
         }
         let (Value::Default(_), Some(own)) = (&assignment.value, storing.primary) else { return Ok(()) };
         let other = storing.others.iter().find(|other| default_of(target, &other.column).is_some());
