@@ -230,13 +230,12 @@ fn blank(text: &[u8], tokens: &[Token]) -> String {
             TokenKind::Text | TokenKind::EscapeText | TokenKind::DollarText => {
                 fill(&mut copy, token, b'x', Some(b'\''))
             }
-            TokenKind::UnicodeText => {
-                fill(&mut copy, token, b'x', Some(b'\''));
-                index += blank_uescape(&mut copy, text, tokens, index);
-            }
-            TokenKind::UnicodeQuoted => {
-                fill(&mut copy, token, b'x', Some(b'"'));
-                index += blank_uescape(&mut copy, text, tokens, index);
+            TokenKind::UnicodeText | TokenKind::UnicodeQuoted => {
+                // With its UESCAPE it is one name, or one constant, also where it is moved or copied.
+                let last = index + uescape(text, tokens, index);
+                let whole = Token { end: tokens[last].end, ..*token };
+                fill(&mut copy, &whole, b'x', Some(if token.kind.is_name() { b'"' } else { b'\'' }));
+                index = last;
             }
             TokenKind::BitText => {
                 fill(&mut copy, token, b'0', Some(b'\''));
@@ -272,19 +271,11 @@ fn fill(copy: &mut [u8], token: &Token, with: u8, ends: Option<u8>) {
     }
 }
 
-/// Blanks a `UESCAPE 'x'` behind the token at `index`; how many tokens that were.
-fn blank_uescape(copy: &mut [u8], text: &[u8], tokens: &[Token], index: usize) -> usize {
-    let behind: Vec<(usize, &Token)> = tokens
-        .iter()
-        .enumerate()
-        .skip(index + 1)
-        .filter(|(_, token)| token.kind != TokenKind::Comment)
-        .take(2)
-        .collect();
-    let [(_, word), (last, value)] = behind.as_slice() else { return 0 };
-    if !word.is_word(text, "uescape") || !value.kind.is_text() {
-        return 0;
+/// How many tokens a `UESCAPE 'x'` behind the token at `index` has, comments before and in it included.
+fn uescape(text: &[u8], tokens: &[Token], index: usize) -> usize {
+    let mut behind = tokens.iter().enumerate().skip(index + 1).filter(|(_, token)| token.kind != TokenKind::Comment);
+    match (behind.next(), behind.next()) {
+        (Some((_, word)), Some((last, value))) if word.is_word(text, "uescape") && value.kind.is_text() => last - index,
+        (_, _) => 0,
     }
-    copy[word.start..value.end].fill(b' ');
-    last - index
 }

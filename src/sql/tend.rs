@@ -287,6 +287,9 @@ fn alter_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     let Some(rules) = table_at(piece, cx, altered_table(piece)) else {
         return Ok(Kind::Passes("the table that it alters is not under migration".to_owned()));
     };
+    if let Some(passes) = is_their_own(rules, cx) {
+        return Ok(passes);
+    }
     if let Some(name) = owned_name(piece, cx, rules) {
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
         return Err(refuse(rules, "ALTER TABLE", &why).hint(hint));

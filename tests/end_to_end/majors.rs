@@ -135,7 +135,7 @@ async fn the_newest_protocol_passes_with_its_long_cancel_key() {
     let (port, database) = (subject.port(), subject.database.clone());
     let talk = move || {
         let mut client = Wire::connect(port);
-        client.send(&first_packet(3 << 16 | 2, &format!("user\0postgres\0database\0{database}\0\0")));
+        client.send(&first_packet(3 << 16 | 2, format!("user\0postgres\0database\0{database}\0\0")));
         let login = client.until(b'Z');
         let of = |kind: u8| login.iter().find(|(of, _)| *of == kind).map(|(_, body)| body.clone());
         let key = of(b'K').expect("a cancel key");

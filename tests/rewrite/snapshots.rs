@@ -35,6 +35,13 @@ fn reads_become_inline_views_only_where_needed() {
     let sql = "SELECT u.* /* hint */, count(*) FROM users AS u JOIN posts p ON p.user_id = u.id GROUP BY u.id";
     check("read_star_shielded", Phase::Shielded, Shape::Old, OLD, sql);
     check("read_star_contracted", Phase::Contracted, Shape::Old, OLD, sql);
+    check(
+        "read_unicode_names",
+        Phase::Contracted,
+        Shape::Old,
+        OLD,
+        "SELECT U&\"user!006eame\" UESCAPE '!' FROM U&\"!0070ublic\"/* ' */uescape'!'.U&\"!0075sers\" UESCAPE '!' WHERE U&\"!0075sers\" UESCAPE '!'.id = 1",
+    );
     check("read_plain_dual", Phase::DualWriting, Shape::Auto, OLD, "SELECT username FROM users WHERE id = $1");
     check("read_plain_new_route", Phase::Ramping, Shape::Old, NEW, "SELECT username FROM users WHERE id = $1");
     check("read_new_shape_expanded", Phase::Expanded, Shape::New, OLD, "SELECT handle FROM users FOR UPDATE OF users");

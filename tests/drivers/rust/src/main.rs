@@ -1,7 +1,7 @@
 //! tokio-postgres and sqlx, each on connections that stay: prepared statements, unnamed ones, pipelines, COPY, typed
 //! rows. Usage: rust-drivers tokio-postgres|sqlx URL; one round for each line on standard input.
 
-use std::io::BufRead;
+use std::io::{BufRead, Cursor};
 use std::pin::pin;
 
 use futures_util::{SinkExt, TryStreamExt, future};
@@ -88,9 +88,8 @@ impl TokioPostgres {
 
     async fn transaction(&mut self, name: &str) -> Result<(), Failure> {
         let mut transaction = self.client.transaction().await?;
-        let changed =
-            transaction.execute("UPDATE users SET username = username || $1 WHERE username = $2", &[&"x", &name]);
-        same(changed.await?, 1)?;
+        let update = "UPDATE users SET username = username || $1 WHERE username = $2";
+        same(transaction.execute(update, &[&"x", &name]).await?, 1)?;
         let point = transaction.savepoint("point").await?;
         point.execute("DELETE FROM users WHERE username LIKE 'tokio-%'", &[]).await?;
         point.rollback().await?;
@@ -103,10 +102,10 @@ impl TokioPostgres {
     }
 
     async fn copies(&mut self, name: &str) -> Result<(), Failure> {
-        let sink = self.client.copy_in::<_, &[u8]>("COPY users (username) FROM STDIN").await?;
+        let sink = self.client.copy_in::<_, Cursor<Vec<u8>>>("COPY users (username) FROM STDIN").await?;
         let mut sink = pin!(sink);
         let row = format!("{name}-copy\n");
-        sink.send(row.as_bytes()).await?;
+        sink.send(Cursor::new(row.clone().into_bytes())).await?;
         same(sink.finish().await?, 1)?;
         let copied = self.client.copy_out(
             "COPY (SELECT username FROM users WHERE username LIKE '%-copy' AND username LIKE 'tokio-%') TO STDOUT",
