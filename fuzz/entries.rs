@@ -112,7 +112,7 @@ pub fn rewrite(bytes: &[u8]) {
                 names: &public,
                 shape,
                 bucket: Bucket::of(0),
-                standard_conforming_strings: bytes.len() % 2 == 0,
+                standard_conforming_strings: bytes.len().is_multiple_of(2),
             };
             if let Rewrite::Rewritten(edits) = sql::rewrite(text, &cx) {
                 let sent = edits.apply(text);

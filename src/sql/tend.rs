@@ -102,10 +102,6 @@ pub(super) fn passes_by_kind(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind
     Ok(Kind::Read)
 }
 
-fn has_word(piece: &Piece<'_>, word: &str) -> bool {
-    (0..piece.tokens.len()).any(|index| piece.is_word(index, word))
-}
-
 /// `CREATE [...] TABLE x AS`, `CREATE VIEW`, `CREATE MATERIALIZED VIEW`: a query stands inside.
 fn creates_from_query(piece: &Piece<'_>) -> bool {
     let at = |word: &str| (1..piece.tokens.len().min(7)).find(|index| piece.is_word(*index, word));
