@@ -499,7 +499,8 @@ impl<S: Sidecar> Driver<S> {
                 let together = &rest[..rest.iter().take_while(fits).count()];
                 let advance = (together.len() == rest.len()).then(|| move_to(row, to));
                 let time_max = self.timing.hold_max;
-                return self.hold(Work { row, steps: together, advance, why, time_max }).await;
+                let outdates = to == Phase::Contracted && row.migration.lens.renames_storage();
+                return self.hold(Work { row, steps: together, advance, why, time_max, outdates }).await;
             }
             steps::run(&mut self.session, std::slice::from_ref(step), self.timing.lock_timeout).await?;
         }

@@ -34,6 +34,9 @@ pub(super) struct Work<'a> {
     pub why: &'a str,
     /// How long transactions may be held.
     pub time_max: Duration,
+    /// Whether the rules of before the work name what is gone behind it: then every transaction under them must have ended.
+    /// Else those that are open go on, and only what they have locked is waited for.
+    pub outdates: bool,
 }
 
 /// How a hold ended.
@@ -88,8 +91,13 @@ pub(super) async fn release(session: &mut Session, row: &MigrationRow, held: Epo
 }
 
 async fn held(session: &mut Session, work: Work<'_>, epoch: Epoch, deadline: Instant) -> Result<Outcome, Error> {
+    // A transaction that ends meanwhile will not stand in the lock's way.
+    let settled_by = if work.outdates { deadline } else { deadline - work.time_max / 2 };
     while !store::behind(session.client(), epoch).await?.is_empty() {
-        if Instant::now() >= deadline {
+        if Instant::now() >= settled_by {
+            if !work.outdates {
+                break;
+            }
             // They may have settled since; then the next attempt will be quicker.
             let text = fence::unsettled_proxies(session.client(), epoch).await?;
             return Ok(Outcome::Released(text.unwrap_or_else(|| "waits for proxies to settle".to_owned())));

@@ -66,6 +66,11 @@ impl LensColumn {
 }
 
 impl Lens {
+    /// Whether the contract gives a column's storage another name, so that rules of before it name what is gone.
+    pub fn renames_storage(&self) -> bool {
+        self.new.iter().any(|column| column.stored() != &column.name)
+    }
+
     /// The column that stores what the old shape calls so, while there is old storage.
     pub fn old_stored(&self, name: &Ident) -> Ident {
         stored(&self.old, name)
