@@ -67,7 +67,9 @@ impl Plan<'_, '_> {
 
     fn values_of(&self, set: &SyntaxNode, width: usize) -> Vec<Value> {
         if let Some(list) = child(set, SyntaxKind::SET_EXPR_LIST) {
-            return list.children().map(|value| self.value_of(&value)).collect();
+            let values: Vec<Value> = list.children().map(|value| self.value_of(&value)).collect();
+            // `ROW(v.*)` gives as many as `v` has columns: which is whose is not known.
+            return if values.len() == width { values } else { vec![Value::Subquery; width] };
         }
         if set.kind() == SyntaxKind::SET_MULTIPLE_COLUMNS {
             return vec![Value::Subquery; width];

@@ -225,3 +225,10 @@ SELECT row_to_json(u) FROM users u(a, b) WHERE u.a = 1
 --! refusable: the row's fields keep their names
 
 SELECT u.a, u.b FROM users u(a, b) ORDER BY u.a
+
+--! group: assignment of a row of unknown width
+
+UPDATE users SET (username, email) = ROW(v.*) FROM (VALUES (1, 'x')) AS k(id, no), (VALUES ('row', 'r@x')) AS v(i, j)
+WHERE users.id = k.id RETURNING users.username, users.email
+
+UPDATE users SET (email, username) = ROW(v.*) FROM (VALUES ('r@x', 'row')) AS v(i, j) WHERE users.id = 2
