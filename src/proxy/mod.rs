@@ -159,6 +159,10 @@ impl ProxyConfig {
     }
 }
 
+/// How many sessions a thread takes before the next thread is begun: sessions of one thread share its waits for events,
+/// which are a system call each, and so few seldom keep a core busy.
+const GATHERED_SESSIONS: usize = 8;
+
 /// A proxy that holds its listening sockets.
 #[derive(Debug)]
 pub struct Proxy {
@@ -326,11 +330,12 @@ impl Worker {
     }
 }
 
-/// Gives a socket to the thread with the fewest sessions.
+/// Gives a socket to the thread with the fewest sessions, once each has its first few.
 fn hand_over(workers: &[Worker], socket: Accepted, connections_max: usize) {
     let load = |worker: &Worker| worker.sessions.load(Ordering::Relaxed);
     let total: usize = workers.iter().map(load).sum();
-    let Some(worker) = workers.iter().min_by_key(|worker| load(worker)) else { return };
+    let begun = workers.iter().find(|worker| load(worker) < GATHERED_SESSIONS);
+    let Some(worker) = begun.or_else(|| workers.iter().min_by_key(|worker| load(worker))) else { return };
     if total >= connections_max.saturating_add(REFUSALS_MAX) {
         return;
     }
