@@ -114,17 +114,7 @@ impl Plan<'_, '_> {
     /// `pg_catalog.pg_class.relname` cannot name a column of an inline view: its alias stands for the relation.
     fn unqualify_catalog(&mut self) -> Result<(), Refusal> {
         let survey = self.survey;
-        let references = survey
-            .references
-            .iter()
-            .filter(|r| r.parts.len() >= 3)
-            .map(|r| (&r.parts[..r.parts.len() - 1], &r.places[..r.places.len() - 1], r.scope));
-        let stars = survey
-            .stars
-            .iter()
-            .filter(|s| s.qualifier.len() >= 2)
-            .map(|s| (s.qualifier.as_slice(), s.places.as_slice(), s.scope));
-        for (qualifier, places, scope) in references.chain(stars) {
+        for (qualifier, places, scope) in survey.schema_qualified() {
             let Some(item) = survey.item_named(qualifier, scope) else { continue };
             if !survey.catalog.iter().any(|read| read.item == item) {
                 continue;

@@ -495,6 +495,21 @@ impl<'a> Survey<'a> {
         columns
     }
 
+    /// Where a relation is named with its schema, before a column or a star: the parts of its name, their places, the scope.
+    pub fn schema_qualified(&self) -> impl Iterator<Item = (&[String], &[usize], ScopeId)> {
+        let references = self
+            .references
+            .iter()
+            .filter(|r| r.parts.len() >= 3)
+            .map(|r| (&r.parts[..r.parts.len() - 1], &r.places[..r.places.len() - 1], r.scope));
+        let stars = self
+            .stars
+            .iter()
+            .filter(|s| s.qualifier.len() >= 2)
+            .map(|s| (s.qualifier.as_slice(), s.places.as_slice(), s.scope));
+        references.chain(stars)
+    }
+
     /// What `*` or `t.*` stands for. Merged columns are left out twice at most: only names matter here.
     pub fn star_columns(&self, qualifier: &[String], scope: ScopeId) -> Columns {
         let mut columns = Columns::of(Vec::new());
