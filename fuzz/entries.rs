@@ -248,6 +248,9 @@ impl Host for World {
     fn holds(&self) -> bool {
         self.pinned.rules.is_held()
     }
+    fn remembered(&mut self, _: &str, _: &Pinned, _: &Context<'_>) -> Option<Planned> {
+        None
+    }
     fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Planned {
         Planned::alone(sql::rewrite(text, context))
     }

@@ -200,13 +200,13 @@ struct Running {
 struct AsSuperuser;
 
 impl Verifiers for AsSuperuser {
-    fn verifier<'a>(&'a self, role: &'a str) -> VerifierFuture<'a> {
+    fn verifier(self: Arc<Self>, role: String) -> VerifierFuture {
         Box::pin(async move {
             let url = server().url("postgres");
             let (client, connection) =
                 tokio_postgres::connect(&url, tokio_postgres::NoTls).await.map_err(|error| error.to_string())?;
             tokio::spawn(connection);
-            verifier::verifier(&client, role).await.map_err(|error| error.to_string())
+            verifier::verifier(&client, &role).await.map_err(|error| error.to_string())
         })
     }
 }

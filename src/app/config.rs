@@ -87,7 +87,7 @@ options! {
     /// A pooler before the database, through which sessions go: host:port, or the folder of a Unix socket and its port;
     /// empty for none. It must pool by session.
     pooler: String = String::new(), "CROSSFADE_POOLER", pooler;
-    /// Threads that relay sessions; 0 for one per core.
+    /// Threads that relay sessions; 0 for one for every two cores.
     threads: u64 = 0, "CROSSFADE_THREADS", between(0, 1_024);
     /// Client connections at most; one more is refused with SQLSTATE 53300.
     connections_max: u64 = 10_000, "CROSSFADE_CONNECTIONS_MAX", between(1, 1_000_000);

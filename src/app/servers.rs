@@ -1,5 +1,6 @@
 //! What the proxy asks of the servers behind it on the control plane's login: verifiers, and who is the primary.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -17,10 +18,10 @@ const ROLE_KNOWN: Duration = Duration::from_secs(1);
 pub(super) struct Stored(pub Upstream);
 
 impl Verifiers for Stored {
-    fn verifier<'a>(&'a self, role: &'a str) -> VerifierFuture<'a> {
+    fn verifier(self: Arc<Self>, role: String) -> VerifierFuture {
         Box::pin(async move {
             let session = self.0.connect("crossfade verifier").await.map_err(|error| error.to_string())?;
-            verifier(session.client(), role).await.map_err(|error| error.to_string())
+            verifier(session.client(), &role).await.map_err(|error| error.to_string())
         })
     }
 }
@@ -44,7 +45,7 @@ impl Asked {
 
 impl Roles for Asked {
     /// One session asks, those that come meanwhile wait for its answer.
-    fn role(&self, host: usize) -> RoleFuture<'_> {
+    fn role(self: Arc<Self>, host: usize) -> RoleFuture {
         Box::pin(async move {
             let known = self.hosts.get(host).ok_or("there is no such host")?;
             let mut known = known.lock().await;

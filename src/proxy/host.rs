@@ -93,14 +93,22 @@ impl Host for ThreadHost {
         Instant::now()
     }
 
-    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Planned {
+    fn remembered(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Option<Planned> {
         // A transaction that is still under older rules is soon over: its plans are not worth a place.
         let current = pinned.generation == self.pinned.generation;
-        if current && let Some(planned) = self.plans.find(text, context) {
+        let planned = if current { self.plans.find(text, context) } else { None };
+        if planned.is_some() {
             self.shard.plan_remembered();
+        }
+        planned
+    }
+
+    fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Planned {
+        if let Some(planned) = self.remembered(text, pinned, context) {
             return planned;
         }
         let begun = Instant::now();
+        let current = pinned.generation == self.pinned.generation;
         let plan =
             if current { self.plans.rewrite(text, context) } else { Planned::alone(sql::rewrite(text, context)) };
         self.shard.rewrite_took(begun.elapsed());

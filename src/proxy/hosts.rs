@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 
@@ -34,11 +35,11 @@ impl From<Upstream> for Servers {
 pub trait Roles: fmt::Debug + Send + Sync {
     /// The role of the server at that place in [`Servers::hosts`]. An error says why it is not known, as the end of a
     /// sentence.
-    fn role(&self, host: usize) -> RoleFuture<'_>;
+    fn role(self: Arc<Self>, host: usize) -> RoleFuture;
 }
 
 /// What [`Roles::role`] answers with.
-pub type RoleFuture<'a> = Pin<Box<dyn Future<Output = Result<Role, String>> + Send + 'a>>;
+pub type RoleFuture = Pin<Box<dyn Future<Output = Result<Role, String>> + Send>>;
 
 impl Servers {
     /// The hosts that one session tries, in order, each with what it must be.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::ProxyConfig;
+use super::background::Background;
 use super::hosts::Roles;
 use super::socket::Socket;
 use super::startup::Failure;
@@ -28,11 +29,11 @@ const LOGIN_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub trait Verifiers: fmt::Debug + Send + Sync {
     /// The role's verifier; `None` where there is no such role, it may not log in, it has no password, or the password's
     /// time is over. An error says why it could not be read, as the end of a sentence.
-    fn verifier<'a>(&'a self, role: &'a str) -> VerifierFuture<'a>;
+    fn verifier(self: Arc<Self>, role: String) -> VerifierFuture;
 }
 
 /// What [`Verifiers::verifier`] answers with.
-pub type VerifierFuture<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send + 'a>>;
+pub type VerifierFuture = Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>>;
 
 /// What logins need beside the sockets.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,7 @@ pub(super) struct Means<'a> {
     pub tls: &'a Tls,
     pub verifiers: Option<&'a Arc<dyn Verifiers>>,
     pub roles: Option<&'a Arc<dyn Roles>>,
+    pub background: &'a Background,
 }
 
 /// One message, whole.
@@ -103,7 +105,7 @@ async fn begin_with(
     let mut first = from_server(&mut server).await;
     if let (true, Some(form)) = (is_refused(&first), otherwise) {
         // As libpq: whatever the reason. Where there is no other connection either, the first one's counts.
-        if let Ok(other) = upstream::connect_so(means.config, means.tls, host, form).await {
+        if let Ok(other) = upstream::connect_so(means, host, form).await {
             server = other;
             send(&mut server, packet).await?;
             first = from_server(&mut server).await;
@@ -223,7 +225,7 @@ async fn verifier(packet: &[u8], means: Means<'_>) -> Result<Option<Verifier>, S
     let verifiers = means.verifiers.ok_or("the proxy has no connection to read it on")?;
     // PostgreSQL cuts names that are too long.
     let end = role.floor_char_boundary(NAME_BYTES_MAX.min(role.len()));
-    let stored = verifiers.verifier(&role[..end]).await?;
+    let stored = means.background.run(verifiers.clone().verifier(role[..end].to_owned())).await?;
     Ok(stored.as_deref().and_then(Verifier::parse))
 }
 

@@ -1,8 +1,9 @@
 //! Sockets: accepts clients, connects each to the server, and moves bytes between the two past a session.
 //!
-//! Thin: what a byte means is `session`'s affair. One current_thread runtime per core; a session's two sockets live on
+//! Thin: what a byte means is `session`'s affair. One current_thread runtime for every two cores; a session's two sockets live on
 //! one thread and never move. Nothing is shared per message: no lock, no timer, no allocation, no log line.
 
+mod background;
 mod host;
 mod hosts;
 mod limits;
@@ -37,6 +38,7 @@ use tracing::{info, warn};
 use crate::control::live::Live;
 use crate::control::traffic::{Shard, Traffic};
 use crate::migration::Shape;
+use background::Background;
 use socket::Accepted;
 use tls::Tls;
 
@@ -97,7 +99,7 @@ pub struct ProxyConfig {
     pub database: Option<String>,
     /// Whether `upstream` is a pooler that was said to pool by session.
     pub pooled: bool,
-    /// Threads, each with its own sessions; 0 takes one per core.
+    /// Threads, each with its own sessions; 0 takes one for every two cores.
     pub threads: usize,
     /// Sessions at most; one more is answered with `53300`.
     pub connections_max: usize,
@@ -158,6 +160,10 @@ impl ProxyConfig {
         }
     }
 }
+
+/// For how many cores there is a thread where their number is not given. More threads find fewer events at each wait, which
+/// costs more than they win while something else than the proxy uses the cores: see docs/decisions/0008.
+const CORES_PER_THREAD: usize = 2;
 
 /// How many sessions a thread takes before the next thread is begun: sessions of one thread share its waits for events,
 /// which are a system call each, and so few seldom keep a core busy.
@@ -235,7 +241,7 @@ impl Proxy {
         let tcp = TcpListener::from_std(tcp)?;
         let unix = unix.map(UnixListener::from_std).transpose()?;
         let count = match self.config.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(CORES_PER_THREAD)),
             given => given,
         };
         let shared = thread::Shared {
@@ -245,6 +251,7 @@ impl Proxy {
             verifiers: self.verifiers,
             roles: self.roles,
             limits: self.limits.clone(),
+            background: Background::current(),
         };
         let (drain, drains) = watch::channel(false);
         let workers: Vec<Worker> = (0..count)

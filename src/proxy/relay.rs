@@ -165,7 +165,7 @@ impl Relay {
             self.client.write_all(rest.rest()).await?;
             self.client.flush().await
         };
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, told).await;
+        let _ = thread.background.timeout(FAREWELL_TIMEOUT, told).await;
     }
 
     /// Whether there is more to do at the end than to close the sockets.
@@ -174,11 +174,11 @@ impl Relay {
     }
 
     /// Tells whoever is connected by TLS that this is the end, and not an accident.
-    pub async fn farewell(&mut self) {
+    pub async fn farewell(&mut self, thread: &Thread) {
         let client = self.client.shutdown();
         let server = self.server.shutdown();
         let told = async { tokio::join!(client, server) };
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, told).await;
+        let _ = thread.background.timeout(FAREWELL_TIMEOUT, told).await;
     }
 
     fn end(&mut self, hot: &mut Hot, refusal: &Refusal) {

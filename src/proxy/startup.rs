@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::poll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::login::Means;
 use super::socket::Socket;
 use super::tls::{ALPN, Tls};
 use super::{ProxyConfig, Upstream, upstream};
@@ -190,22 +191,22 @@ fn shape_of(parameters: StartupParameters<'_>, config: &ProxyConfig) -> Shape {
 
 /// Sends a cancel request on. The client's connection stays open until the server has closed ours, so that its end
 /// means that the request was seen. Of several servers each gets it: none but the one that made the key knows it.
-pub(super) async fn cancel(packet: &[u8], config: &ProxyConfig, tls: &Tls) -> Result<(), Failure> {
-    let hosts = config.upstream.hosts.iter();
-    let sent = futures_util::future::join_all(hosts.map(|host| cancel_at(packet, config, tls, host))).await;
+pub(super) async fn cancel(packet: &[u8], means: Means<'_>) -> Result<(), Failure> {
+    let hosts = &means.config.upstream.hosts;
+    let sent = futures_util::future::join_all(hosts.iter().map(|host| cancel_at(packet, means, host))).await;
     match sent.into_iter().find(Result::is_err) {
-        Some(Err(error)) if config.upstream.hosts.len() == 1 => Err(Failure::Io(error)),
+        Some(Err(error)) if hosts.len() == 1 => Err(Failure::Io(error)),
         _ => Ok(()),
     }
 }
 
-async fn cancel_at(packet: &[u8], config: &ProxyConfig, tls: &Tls, host: &Upstream) -> io::Result<()> {
-    let connected = upstream::connect_to(config, tls, host).await;
+async fn cancel_at(packet: &[u8], means: Means<'_>, host: &Upstream) -> io::Result<()> {
+    let connected = upstream::connect_to(means, host).await;
     let mut server = connected.map_err(|trouble| io::Error::other(format!("{trouble:?}")))?.socket;
     server.write_all(packet).await?;
     server.flush().await?;
     let mut rest = [0; 16];
     let closed = async { while server.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {} };
-    let _ = tokio::time::timeout(CANCEL_TIMEOUT, closed).await;
+    let _ = means.background.timeout(CANCEL_TIMEOUT, closed).await;
     Ok(())
 }

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use tokio::io::AsyncWriteExt;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::LocalSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::ProxyConfig;
+use super::background::Background;
 use super::host::ThreadHost;
 use super::hosts::Roles;
 use super::limits::Limits;
@@ -84,6 +85,7 @@ pub(super) struct Shared {
     pub verifiers: Option<Arc<dyn Verifiers>>,
     pub roles: Option<Arc<dyn Roles>>,
     pub limits: Arc<Limits>,
+    pub background: Background,
 }
 
 /// What all sessions of one thread use in turn.
@@ -103,6 +105,7 @@ pub(super) struct Thread {
     verifiers: Option<Arc<dyn Verifiers>>,
     roles: Option<Arc<dyn Roles>>,
     pub limits: Arc<Limits>,
+    pub background: Background,
     /// Sweeps so far, one per second while there is a limit to idle clients.
     pub sweeps: Cell<u32>,
     pub hot: RefCell<Hot>,
@@ -116,11 +119,11 @@ pub(super) struct Thread {
 
 /// Runs a thread until its sessions have ended after `shutdown`.
 pub(super) fn run(shared: Shared, shard: Arc<Shard>, handed: mpsc::Receiver<Handed>, shutdown: watch::Receiver<bool>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return error!(%error, "cannot start a proxy thread"),
     };
-    let Shared { config, live, tls, verifiers, roles, limits } = shared;
+    let Shared { config, live, tls, verifiers, roles, limits, background } = shared;
     let mut rules = live.subscribe();
     let first = rules.borrow_and_update().clone();
     let host = ThreadHost::new(live.clone(), shard, first, config.plan_cache_bytes_max);
@@ -132,6 +135,7 @@ pub(super) fn run(shared: Shared, shard: Arc<Shard>, handed: mpsc::Receiver<Hand
         verifiers,
         roles,
         limits,
+        background,
         sweeps: Cell::new(0),
         hot: RefCell::new(hot),
         draining: Cell::new(false),
@@ -139,11 +143,8 @@ pub(super) fn run(shared: Shared, shard: Arc<Shard>, handed: mpsc::Receiver<Hand
         sessions: Cell::new(0),
         ended: Notify::new(),
     });
-    let set = LocalSet::new();
-    // What is blocked on is asked at every wake of any session: a task's handle answers at once, what `serve` waits for
-    // does not.
-    let served = set.spawn_local(serve(thread, handed, rules, shutdown));
-    if let Err(error) = set.block_on(&runtime, served) {
+    let served = runtime.spawn_local(serve(thread, handed, rules, shutdown));
+    if let Err(error) = runtime.block_on(served) {
         error!(%error, "a proxy thread ended");
     }
 }
@@ -157,15 +158,13 @@ async fn serve(
     let mut number = 0;
     let mut grace_ends = None;
     let hold_patience = (thread.config.hold_max * HOLD_PATIENCE_FACTOR).max(HOLD_PATIENCE_MIN);
-    let mut hold_poll = tokio::time::interval(HOLD_POLL);
-    hold_poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut hold_poll = thread.background.interval(HOLD_POLL);
+    let mut sweep = thread.background.interval(SWEEP_EVERY);
     loop {
         let holds = thread.hot.borrow().host.holds();
         let grace = async {
             match grace_ends {
-                Some(at) => tokio::time::sleep_until(at).await,
+                Some(at) => thread.background.sleep_until(at).await,
                 None => std::future::pending().await,
             }
         };
@@ -206,7 +205,7 @@ impl Thread {
             if let Some(mut relay) = opened {
                 std::future::poll_fn(|cx| relay.poll(cx, &thread, number)).await;
                 if relay.needs_farewell() {
-                    Box::pin(relay.farewell()).await;
+                    Box::pin(relay.farewell(&thread)).await;
                 }
             }
             drop(running);
@@ -280,16 +279,16 @@ async fn open(thread: &Rc<Thread>, socket: Accepted, refused: bool) -> Option<Bo
             return None;
         }
     };
-    let begun = timeout_at(deadline, begin_session(thread, &mut client, refused)).await;
+    let begun = thread.background.timeout_at(deadline, begin_session(thread, &mut client, refused)).await;
     let failure = match begun {
         Ok(Ok(Some((server, session)))) => {
             let mut relay = Box::new(Relay::new(client, server, session));
             let login = std::future::poll_fn(|cx| relay.poll_login(cx, thread));
-            return match timeout_at(deadline, login).await {
+            return match thread.background.timeout_at(deadline, login).await {
                 Ok(false) => Some(relay),
                 Ok(true) => {
                     if relay.needs_farewell() {
-                        relay.farewell().await;
+                        relay.farewell(thread).await;
                     }
                     None
                 }
@@ -322,7 +321,7 @@ fn too_slow() -> Refusal {
 
 /// Nothing passes before the rules are known: a session could not tell which tables are under migration. That takes a
 /// moment after the start, so clients wait for it rather than fail.
-async fn until_ready(live: &Live) -> Result<(), Failure> {
+async fn until_ready(live: &Live, background: &Background) -> Result<(), Failure> {
     let deadline = Instant::now() + READY_WAIT_MAX;
     while !live.is_ready() {
         if Instant::now() > deadline {
@@ -331,7 +330,7 @@ async fn until_ready(live: &Live) -> Result<(), Failure> {
                 .hint("Try again; if it stays so, the proxy's log and its /readyz say why.");
             return Err(Failure::Refused(refusal));
         }
-        tokio::time::sleep(READY_POLL).await;
+        background.sleep(READY_POLL).await;
     }
     Ok(())
 }
@@ -342,8 +341,15 @@ async fn begin_session(
     refused: bool,
 ) -> Result<Option<(Socket, Session)>, Failure> {
     let config = &thread.config;
+    let means = Means {
+        config,
+        tls: &thread.tls,
+        verifiers: thread.verifiers.as_ref(),
+        roles: thread.roles.as_ref(),
+        background: &thread.background,
+    };
     let (packet, shape, under_rules) = match startup::opening(client, config, &thread.tls).await? {
-        Opening::Cancel { packet } => return startup::cancel(&packet, config, &thread.tls).await.map(|()| None),
+        Opening::Cancel { packet } => return startup::cancel(&packet, means).await.map(|()| None),
         Opening::Session { packet, shape, under_rules } => (packet, shape, under_rules),
     };
     if refused {
@@ -354,12 +360,10 @@ async fn begin_session(
     if thread.draining.get() {
         return Err(Failure::Refused(super::relay::shutting_down()));
     }
-    let (verifiers, roles) = (thread.verifiers.as_ref(), thread.roles.as_ref());
-    let means = Means { config, tls: &thread.tls, verifiers, roles };
     if !thread.live.is_ready() {
         // A server that is down is said at once, and not after the wait.
         drop(Candidates::new(means).next().await?);
-        until_ready(&thread.live).await?;
+        until_ready(&thread.live, &thread.background).await?;
     }
     let server = login::begin(client, &packet, means).await?;
     let bucket = Bucket::of(rand::random());

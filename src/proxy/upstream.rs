@@ -7,11 +7,11 @@ use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::Upstream;
 use super::login::Means;
 use super::socket::Socket;
 use super::startup::{Failure, nothing_more};
 use super::tls::{ALPN, Negotiation, SslMode, Tls};
-use super::{ProxyConfig, Upstream};
 use crate::control::hosts::Target;
 use crate::schema::{Refusal, SqlState};
 use crate::wire::SSL_REQUEST_PACKET;
@@ -88,12 +88,13 @@ impl<'a> Candidates<'a> {
     }
 
     async fn attempt(&self, number: usize, wanted: Target) -> Result<Connected<'a>, Trouble> {
-        let Means { config, roles, .. } = self.means;
+        let Means { config, roles, background, .. } = self.means;
         let host =
             config.upstream.hosts.get(number).ok_or_else(|| Trouble::Unfit("there is no such host".to_owned()))?;
         if wanted.needs_role() {
             let roles = roles.ok_or_else(|| Trouble::Unfit("nobody can tell its role".to_owned()))?;
-            let asked = tokio::time::timeout(config.connect_timeout, roles.role(number)).await;
+            let asked = background.run(roles.clone().role(number));
+            let asked = background.timeout(config.connect_timeout, asked).await;
             let role = asked.unwrap_or_else(|_| Err("it does not answer".to_owned()));
             let role = role.map_err(|why| Trouble::Unfit(format!("its role is not known: {why}")))?;
             if !wanted.takes(role) {
@@ -101,7 +102,7 @@ impl<'a> Candidates<'a> {
                 return Err(Trouble::Unfit(format!("it is {is}, and sessions want {}", wanted.name())));
             }
         }
-        connect_to(config, self.means.tls, host).await
+        connect_to(self.means, host).await
     }
 
     fn refusal(&self) -> Failure {
@@ -120,24 +121,20 @@ impl<'a> Candidates<'a> {
 }
 
 /// Connects to this server as the mode says.
-pub(super) async fn connect_to<'a>(
-    config: &ProxyConfig,
-    tls: &Tls,
-    host: &'a Upstream,
-) -> Result<Connected<'a>, Trouble> {
-    let (form, otherwise) = match tls.mode(host) {
+pub(super) async fn connect_to<'a>(means: Means<'_>, host: &'a Upstream) -> Result<Connected<'a>, Trouble> {
+    let (form, otherwise) = match means.tls.mode(host) {
         SslMode::Disable => (Form::Plain, None),
         SslMode::Allow => (Form::Plain, Some(Form::Secured)),
         SslMode::Prefer => (Form::IfOffered, Some(Form::Plain)),
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (Form::Secured, None),
     };
-    match in_time(config, tls, host, form).await {
+    match in_time(means, host, form).await {
         // A server without TLS has been tried without it already.
         Ok(socket) if form == Form::IfOffered && !socket.is_tls() => Ok(Connected { socket, host, otherwise: None }),
         Ok(socket) => Ok(Connected { socket, host, otherwise }),
         Err(Trouble::Tls(trouble)) if form == Form::IfOffered => {
             tracing::debug!(?trouble, "no TLS with the server, trying without");
-            let socket = in_time(config, tls, host, Form::Plain).await?;
+            let socket = in_time(means, host, Form::Plain).await?;
             Ok(Connected { socket, host, otherwise: None })
         }
         Err(trouble) => Err(trouble),
@@ -145,16 +142,12 @@ pub(super) async fn connect_to<'a>(
 }
 
 /// Connects in this form and no other.
-pub(super) async fn connect_so(
-    config: &ProxyConfig,
-    tls: &Tls,
-    host: &Upstream,
-    form: Form,
-) -> Result<Socket, Trouble> {
-    in_time(config, tls, host, form).await
+pub(super) async fn connect_so(means: Means<'_>, host: &Upstream, form: Form) -> Result<Socket, Trouble> {
+    in_time(means, host, form).await
 }
 
-async fn in_time(config: &ProxyConfig, tls: &Tls, host: &Upstream, form: Form) -> Result<Socket, Trouble> {
+async fn in_time(means: Means<'_>, host: &Upstream, form: Form) -> Result<Socket, Trouble> {
+    let Means { config, tls, background, .. } = means;
     let connecting = async {
         let unreachable = |error: io::Error| Trouble::Unreachable(error.to_string());
         let mut socket = Socket::connect(host, &config.server_keepalive).await.map_err(unreachable)?;
@@ -164,7 +157,7 @@ async fn in_time(config: &ProxyConfig, tls: &Tls, host: &Upstream, form: Form) -
         }
         Ok(socket)
     };
-    tokio::time::timeout(config.connect_timeout, connecting).await.unwrap_or_else(|_| {
+    background.timeout(config.connect_timeout, connecting).await.unwrap_or_else(|_| {
         let seconds = config.connect_timeout.as_secs();
         Err(Trouble::Unreachable(format!("no answer within {seconds} seconds")))
     })

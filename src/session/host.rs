@@ -48,6 +48,9 @@ pub trait Host {
     /// The time. Asked only for statements that touch a migrating table.
     fn now(&self) -> Instant;
 
+    /// What becomes of a text, where it is remembered.
+    fn remembered(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Option<Planned>;
+
     /// What becomes of a text, remembered or made now.
     fn rewrite(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Planned;
 

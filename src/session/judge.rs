@@ -41,6 +41,9 @@ impl Session {
             let may = pinned.screen.may_mention(text) && !touch_no_table(statements);
             return if may { Judgement::refused(unreadable()) } else { Judgement::Untouched };
         }
+        if let Some(judgement) = self.remembered(host, &pinned, text, statements) {
+            return judgement;
+        }
         let mention = self.mention(&pinned, text);
         if mention != Mention::Identifier && self.is_unsure_of_strings(&pinned, text) && !touch_no_table(statements) {
             return self.without_names(statements);
@@ -74,6 +77,28 @@ impl Session {
         }
         let plan = host.rewrite(text, &pinned, &self.context(&pinned, shape));
         decided(text, plan, statements)
+    }
+
+    /// What was decided before about a text of this shape, without cutting the text into tokens once more. `None` also where
+    /// anything else than a plan would decide, or the plan is a refusal.
+    fn remembered<H: Host>(
+        &self,
+        host: &mut H,
+        pinned: &Pinned,
+        text: &[u8],
+        statements: &sql::Statements,
+    ) -> Option<Judgement> {
+        let decides = self.view.valid
+            && statements.single().is_some()
+            && pinned.screen.has_only_tables(text)
+            && host.is_leased()
+            && !pinned.rules.is_held()
+            && !touch_no_table(statements)
+            && self.serving.refusal().is_none();
+        let shape = self.view.shape.as_ref().ok().filter(|_| decides)?;
+        let text = std::str::from_utf8(text).ok()?;
+        let plan = host.remembered(text, pinned, &self.context(pinned, *shape))?;
+        (!plan.is_refusal()).then(|| decided(text, plan, statements))
     }
 
     fn context<'a>(&'a self, pinned: &'a Pinned, shape: Shape) -> Context<'a> {

@@ -25,6 +25,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
+use ahash::RandomState;
+
 use crate::migration::{Bucket, Route, Shape};
 use crate::schema::{Refusal, SqlState};
 use crate::sql::Names;
@@ -69,7 +71,7 @@ pub struct Session {
     serving: Serving,
     statements: Statements,
     portal: Traits,
-    portals: HashMap<Box<[u8]>, Traits>,
+    portals: HashMap<Box<[u8]>, Traits, RandomState>,
     hold: Option<Hold>,
     /// What is kept of the client's input waits until transactions may begin again.
     held: bool,
@@ -221,7 +223,7 @@ impl Session {
             serving: Serving::default(),
             statements: Statements::default(),
             portal: Traits::UNKNOWN,
-            portals: HashMap::new(),
+            portals: HashMap::default(),
             hold: None,
             held: false,
             answer_given: false,

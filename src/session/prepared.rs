@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use ahash::RandomState;
+
 use super::names::{changes_names, contains_word};
 use super::{Outcome, StatementKind};
 use crate::schema::Refusal;
@@ -177,7 +179,7 @@ impl Prepared {
 /// All statements of a session.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    named: HashMap<Box<[u8]>, Prepared>,
+    named: HashMap<Box<[u8]>, Prepared, RandomState>,
     unnamed: Option<Prepared>,
     bytes: usize,
 }
@@ -224,7 +226,7 @@ impl Statements {
 
     /// `DEALLOCATE ALL`, which leaves the unnamed one.
     pub fn forget_named(&mut self) {
-        self.named = HashMap::new();
+        self.named = HashMap::default();
         self.bytes = 0;
     }
 

@@ -60,6 +60,9 @@ impl Host for World {
     fn now(&self) -> Instant {
         self.now
     }
+    fn remembered(&mut self, _: &str, _: &Pinned, _: &Context<'_>) -> Option<Planned> {
+        None
+    }
     fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Planned {
         if context.names.temporary.iter().any(|name| name.as_str() == "users") {
             return Planned::alone(Rewrite::Unchanged);

@@ -1,4 +1,5 @@
-//! Remembers plans, bounded in bytes. A hit costs one pass over the text, a hash of its shape and one comparison.
+//! Remembers plans, bounded in bytes. A hit costs a hash and a comparison of the text; where it has literals, one pass over
+//! it, and the same of its shape.
 //!
 //! Pure, one per proxy thread. A text that comes once is planned once, as it stands. When another of its shape comes, a
 //! plan for the shape is made without the literals, and held against what both texts alone get: where it differs, or
@@ -107,20 +108,17 @@ impl PlanCache {
             return None;
         }
         let rest = self.rest(cx);
-        let has_shape = self.shape.read(text, cx.standard_conforming_strings);
-        let key = if has_shape { self.shape.key.as_slice() } else { text.as_bytes() };
-        match self.plans.get(&Lookup { text: key, rest })? {
-            Entry::Every(plan) => Planned::moved(plan, &self.shape.literals).or_else(|| self.find_text(text, rest)),
-            Entry::Once { text: same, plan } => (**same == *text).then(|| Planned::fixed(plan)),
-            Entry::ByText => self.find_text(text, rest),
-            Entry::Text(plan) => Some(Planned::fixed(plan)),
+        // A text without literals is its own shape.
+        if let Some(Entry::Text(plan) | Entry::Every(plan)) = self.plans.get(&Lookup { text: text.as_bytes(), rest }) {
+            return Some(Planned::fixed(plan));
         }
-    }
-
-    fn find_text(&self, text: &str, rest: Rest) -> Option<Planned> {
-        match self.plans.get(&Lookup { text: text.as_bytes(), rest })? {
-            Entry::Text(plan) => Some(Planned::fixed(plan)),
-            Entry::Every(_) | Entry::Once { .. } | Entry::ByText => None,
+        if !self.shape.read(text, cx.standard_conforming_strings) || self.shape.literals.is_empty() {
+            return None;
+        }
+        match self.plans.get(&Lookup { text: &self.shape.key, rest })? {
+            Entry::Every(plan) => Planned::moved(plan, &self.shape.literals),
+            Entry::Once { text: same, plan } => (**same == *text).then(|| Planned::fixed(plan)),
+            Entry::ByText | Entry::Text(_) => None,
         }
     }
 

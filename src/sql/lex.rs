@@ -348,20 +348,54 @@ fn end_of_word(text: &[u8], at: usize) -> usize {
     text[at..].iter().position(|byte| !is_word_part(*byte)).map_or(text.len(), |length| at + length)
 }
 
+const SPACE: u8 = 1;
+const WORD_START: u8 = 2;
+const WORD_PART: u8 = 4;
+const OPERATOR: u8 = 8;
+
+/// What each byte may be part of. Looked up and not computed: every byte of a text is asked, in one pass after another.
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte as u8 {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => SPACE,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => WORD_START | WORD_PART,
+            b'0'..=b'9' | b'$' => WORD_PART,
+            b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' => OPERATOR,
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' => OPERATOR,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+}
+
+#[inline]
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[byte as usize] & class != 0
+}
+
+#[inline]
 fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+    is(byte, SPACE)
 }
 
+#[inline]
 fn is_word_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+    is(byte, WORD_START)
 }
 
+#[inline]
 fn is_word_part(byte: u8) -> bool {
-    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+    is(byte, WORD_PART)
 }
 
+#[inline]
 fn is_operator(byte: u8) -> bool {
-    b"~!@#^&|`?+-*/%<>=".contains(&byte)
+    is(byte, OPERATOR)
 }
 
 /// The name that a token stands for: folded, unquoted, decoded, cut as PostgreSQL cuts it. `None` for what is no name.

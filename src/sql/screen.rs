@@ -69,6 +69,12 @@ impl Screen {
         self.lex(text, standard_conforming_strings, catalog, false)
     }
 
+    /// Whether the bytes of a table's name are in the text, and nothing by which it could mention anything else. A text with
+    /// a remembered plan then mentions the table as it did when the plan was made: a plan's shape has every name in it.
+    pub fn has_only_tables(&self, text: &[u8]) -> bool {
+        self.finds(text) && !self.catalog.iter().any(|needle| needle.is_in(text)) && !has_unicode_name(text)
+    }
+
     /// The same for a session whose `search_path` has `information_schema` in it, or may have: its relations are found by
     /// frequent words (`columns`), so that every text is read for them.
     pub fn mentions_unqualified(&self, text: &[u8], standard_conforming_strings: bool) -> Mention {

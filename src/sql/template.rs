@@ -237,6 +237,11 @@ impl Planned {
         }
     }
 
+    /// Whether the client is answered without the server.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.template.answer, Answer::Refused(_))
+    }
+
     /// Appends the text as it is to be sent to `out`. `source` is the text that was planned.
     pub fn apply(&self, source: &str, out: &mut String) {
         let (edits, grown): (&[Edit], usize) = match &self.template.answer {

@@ -15,7 +15,7 @@ fn standby() -> &'static Postgres {
 struct Ask(Vec<u16>);
 
 impl Roles for Ask {
-    fn role(&self, host: usize) -> RoleFuture<'_> {
+    fn role(self: Arc<Self>, host: usize) -> RoleFuture {
         let port = self.0[host];
         Box::pin(async move {
             let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crossfade::migration::{Phase, Route, Shape};
 use crossfade::sql::lex::{Lexer, TokenKind};
-use crossfade::sql::{Context, PlanCache, Rewrite, rewrite};
+use crossfade::sql::{Context, Mention, PlanCache, Rewrite, Screen, rewrite};
 use proptest::prelude::*;
 
 use crate::corpus::STATEMENTS;
@@ -135,6 +135,36 @@ fn check(setting: &Setting, texts: &[String]) -> usize {
         }
     }
     moved
+}
+
+/// A text of a remembered shape mentions what the remembered one did: nothing but bytes need be looked at to know.
+#[test]
+fn what_is_remembered_of_a_text_that_mentions_a_table_is_never_found_for_one_that_does_not() {
+    let (rules, names) = (rules(Phase::Verified, Route::Old), names());
+    let cx = Context {
+        rules: &rules,
+        names: &names,
+        shape: Shape::Old,
+        bucket: Default::default(),
+        standard_conforming_strings: true,
+    };
+    let screen = Screen::new(&rules);
+    let mut cache = PlanCache::new(8 * 1024 * 1024);
+    let mut found = 0;
+    for sql in corpus() {
+        for inside in ["a", "users", "'; users --", "information_schema"] {
+            let text = with_literals(&sql, |literal, kind| other_literal(literal, kind, 5, inside));
+            let mentioned = screen.mentions(text.as_bytes(), true);
+            if cache.find(&text, &cx).is_some() && screen.has_only_tables(text.as_bytes()) {
+                found += 1;
+                assert_eq!(mentioned, Mention::Identifier, "{text}");
+            }
+            if mentioned == Mention::Identifier || mentioned == Mention::Catalog {
+                cache.rewrite(&text, &cx);
+            }
+        }
+    }
+    assert!(found > 100, "{found}");
 }
 
 #[test]
