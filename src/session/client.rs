@@ -1,6 +1,7 @@
 //! What the client sends.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::judge::Judgement;
 use super::names::changes_names;
@@ -374,6 +375,9 @@ impl Session {
         mut traits: Traits,
         out: &mut Out,
     ) -> Taken {
+        if let Some(taken) = self.parse_again(host, message, &read, out) {
+            return taken;
+        }
         let statements = sql::classify(read.text, self.view.standard_conforming_strings);
         traits.read_from(read.text, &statements);
         if may_deallocate(read.text) {
@@ -415,6 +419,34 @@ impl Session {
                 Taken::Replaced
             }
         }
+    }
+
+    /// The unnamed statement is prepared once more, and touches something: what was found out about it holds. The stamp
+    /// stands for all that a text's meaning depends on; a text that touches nothing has none, and is looked at again.
+    fn parse_again<H: Host>(
+        &mut self,
+        host: &H,
+        message: &Message,
+        read: &wire::Parse<'_>,
+        out: &mut Out,
+    ) -> Option<Taken> {
+        let known = self.statements.get(b"").filter(|_| read.name.is_empty() && !may_deallocate(read.text))?;
+        let same = known.is_of(message.body(), self.view.standard_conforming_strings);
+        if !same || !matches!(known.judged, Judged::Touched(_)) || !self.is_fresh(host, known) {
+            return None;
+        }
+        let edited = match &known.sent {
+            Sent::Original => {
+                self.queue.push(Asked::Parse, None);
+                return Some(Taken::Pass);
+            }
+            Sent::Edited(edited) => Rc::clone(edited),
+            Sent::Unknown => return None,
+        };
+        wire::parse(out.to_server.ours(message.input), read.name, edited.sent.as_bytes(), read.types);
+        let note = Note { warnings: edited.warnings(), edited: Some(edited), ..Note::default() };
+        self.queue.push(Asked::Parse, Some(Box::new(note)));
+        Some(Taken::Replaced)
     }
 
     /// Remembers what the client prepares, and how to take that back where it fails.

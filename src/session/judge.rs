@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::client::{Message, Taken, parse_body};
-use super::names::{changes_names, contains_word, touch_no_table};
+use super::names::{EXECUTE, changes_names, touch_no_table};
 use super::prepared::{Edited, Judged, MARK, Origin, Prepared, Sent, Traits, position};
 use super::{Encoding, Host, Outcome, Pinned, Purpose, Session};
 use crate::migration::{Route, Shape};
@@ -212,7 +212,7 @@ impl Session {
         }
     }
 
-    fn is_fresh<H: Host>(&self, host: &H, statement: &Prepared) -> bool {
+    pub(super) fn is_fresh<H: Host>(&self, host: &H, statement: &Prepared) -> bool {
         match statement.judged {
             Judged::Never => false,
             Judged::Untouched(generation) => generation == self.view.generation,
@@ -249,7 +249,7 @@ impl Session {
         let text = statement.parts().text.to_vec();
         let (strings, mut traits) = (statement.standard_conforming_strings, statement.traits);
         let statements = sql::classify(&text, strings);
-        if contains_word(&text, b"execute") && origin == Origin::Protocol {
+        if EXECUTE.is_in(&text) && origin == Origin::Protocol {
             let taken = self.refresh_executed(host, message, &text, &statements, out);
             if taken.is_some() {
                 return taken;
@@ -299,7 +299,7 @@ impl Session {
         statements: &sql::Statements,
         out: &mut super::Out,
     ) -> Option<Taken> {
-        if !contains_word(text, b"execute") {
+        if !EXECUTE.is_in(text) {
             return None;
         }
         let made_here =

@@ -150,21 +150,40 @@ const HARMLESS: &[&str] = &[
     "work_mem",
 ];
 
+/// What a statement may do to what names mean, for those behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    None,
+    /// It ends or turns back the transaction, and with it what was changed there.
+    Ends,
+    Changes,
+}
+
 /// Whether a statement may change what names mean, for those behind it.
 pub(super) fn changes_names(text: &[u8], statement: &Statement, unsettled: bool) -> bool {
-    let has = |word: &[u8]| contains_word(text.get(statement.range.clone()).unwrap_or_default(), word);
-    if statement.calls_set_config {
-        return true;
+    match effect_on_names(text, statement) {
+        Effect::None => false,
+        Effect::Ends => unsettled,
+        Effect::Changes => true,
     }
-    match &statement.kind {
+}
+
+/// What a statement may do to what names mean.
+pub(super) fn effect_on_names(text: &[u8], statement: &Statement) -> Effect {
+    let has = |word: &Word| word.is_in(text.get(statement.range.clone()).unwrap_or_default());
+    if statement.calls_set_config {
+        return Effect::Changes;
+    }
+    let changes = match &statement.kind {
         Kind::Set(setting) => !HARMLESS.contains(&setting.name.as_str()),
         Kind::Reset(name) => !HARMLESS.contains(&name.as_str()),
         Kind::ResetAll | Kind::Discard(_) | Kind::Call | Kind::Do | Kind::Ddl | Kind::Other => true,
-        // These end or turn back the transaction in which something was changed.
-        Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo | Kind::PrepareTransaction => unsettled,
+        Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo | Kind::PrepareTransaction => {
+            return Effect::Ends;
+        }
         // What it runs was judged when it was prepared; the session asks that.
         Kind::Execute { .. } => false,
-        Kind::Select | Kind::Explain => has(b"into") || (statement.kind == Kind::Explain && has(b"create")),
+        Kind::Select | Kind::Explain => has(&INTO) || (statement.kind == Kind::Explain && has(&CREATE)),
         Kind::Values
         | Kind::Table
         | Kind::Insert
@@ -185,7 +204,8 @@ pub(super) fn changes_names(text: &[u8], statement: &Statement, unsettled: bool)
         | Kind::Lock
         | Kind::Truncate
         | Kind::Notify => false,
-    }
+    };
+    if changes { Effect::Changes } else { Effect::None }
 }
 
 /// Whether no statement of the text can touch a table's columns, whatever name it mentions: a savepoint may be called
@@ -230,14 +250,42 @@ pub(super) fn touch_no_table(statements: &Statements) -> bool {
     })
 }
 
-/// Whether the bytes of a lower-case word are in a text, in any case, wherever: a cheap first look.
-pub(super) fn contains_word(text: &[u8], word: &[u8]) -> bool {
-    /// Letters that SQL has seldom, the most seldom first.
-    const SELDOM: &[u8] = b"xqzjkvywgbpfhmudc";
-    let seldom = SELDOM.iter().find_map(|letter| memchr::memchr(*letter, word)).unwrap_or(0);
-    let Some(&letter) = word.get(seldom) else { return false };
-    memchr::memchr2_iter(letter, letter.to_ascii_uppercase(), text).any(|at| {
-        let from = at.checked_sub(seldom);
-        from.and_then(|from| text.get(from..from + word.len())).is_some_and(|found| found.eq_ignore_ascii_case(word))
-    })
+/// A lower-case word that is looked for by the letter that SQL has least often.
+#[derive(Debug)]
+pub(super) struct Word {
+    letters: &'static [u8],
+    seldom: usize,
+}
+
+pub(super) const EXECUTE: Word = Word::new(b"execute");
+const INTO: Word = Word::new(b"into");
+const CREATE: Word = Word::new(b"create");
+
+impl Word {
+    const fn new(letters: &'static [u8]) -> Word {
+        /// The most seldom first.
+        const SELDOM: &[u8] = b"xqzjkvywgbpfhmudconlitrase";
+        let mut rank = 0;
+        while rank < SELDOM.len() {
+            let mut seldom = 0;
+            while seldom < letters.len() {
+                if letters[seldom] == SELDOM[rank] {
+                    return Word { letters, seldom };
+                }
+                seldom += 1;
+            }
+            rank += 1;
+        }
+        Word { letters, seldom: 0 }
+    }
+
+    /// Whether its bytes are in a text, in any case, wherever: a cheap first look.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        let Word { letters, seldom } = *self;
+        memchr::memchr2_iter(letters[seldom], letters[seldom].to_ascii_uppercase(), text).any(|at| {
+            let from = at.checked_sub(seldom);
+            let found = from.and_then(|from| text.get(from..from + letters.len()));
+            found.is_some_and(|found| found.eq_ignore_ascii_case(letters))
+        })
+    }
 }

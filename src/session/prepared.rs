@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ahash::RandomState;
 
-use super::names::{changes_names, contains_word};
+use super::names::{EXECUTE, Effect, effect_on_names};
 use super::{Outcome, StatementKind};
 use crate::schema::Refusal;
 use crate::sql::{self, Planned};
@@ -140,9 +140,13 @@ impl Traits {
 impl Traits {
     /// Learns what names need to know of a text.
     pub fn read_from(&mut self, text: &[u8], statements: &sql::Statements) {
-        self.changes_names = statements.iter().any(|statement| changes_names(text, statement, false));
-        self.turns_back = statements.iter().any(|statement| changes_names(text, statement, true));
-        self.executes = contains_word(text, b"execute");
+        (self.changes_names, self.turns_back) = (false, false);
+        for statement in statements.iter() {
+            let effect = effect_on_names(text, statement);
+            self.changes_names |= effect == Effect::Changes;
+            self.turns_back |= effect != Effect::None;
+        }
+        self.executes = EXECUTE.is_in(text);
     }
 }
 
@@ -169,6 +173,11 @@ impl Prepared {
             traits: Traits::UNKNOWN,
             standard_conforming_strings,
         }
+    }
+
+    /// Whether this is what a Parse message with that body would prepare.
+    pub fn is_of(&self, body: &[u8], standard_conforming_strings: bool) -> bool {
+        self.body == body && self.standard_conforming_strings == standard_conforming_strings
     }
 
     pub fn parts(&self) -> wire::Parse<'_> {

@@ -24,6 +24,7 @@ struct World {
     leased: bool,
     now: Instant,
     ddl: usize,
+    rewrites: usize,
 }
 
 impl World {
@@ -35,6 +36,7 @@ impl World {
             leased: true,
             now: Instant::now(),
             ddl: 0,
+            rewrites: 0,
         }
     }
 
@@ -64,6 +66,7 @@ impl Host for World {
         None
     }
     fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Planned {
+        self.rewrites += 1;
         if context.names.temporary.iter().any(|name| name.as_str() == "users") {
             return Planned::alone(Rewrite::Unchanged);
         }
@@ -268,6 +271,39 @@ fn names_are_asked_once_and_the_client_sees_nothing_of_it() {
         ("C P - SELECT username FROM users;C B -;C E -;C S", ">P SELECT handle FROM users >B >E >S"),
         ("S 1;S 2;S C SELECT 0;S Z I", "<1 <2 <C SELECT 0 <Z I"),
         ("C Q SET search_path = x;C Q SELECT username FROM users", &format!(">Q SET search_path = x {ASKED} >S")),
+    ]);
+}
+
+#[test]
+fn the_unnamed_statement_is_judged_once_while_nothing_changes_its_meaning() {
+    let once = "C P - SELECT username FROM users;C B -;C E -;C S";
+    let sent = ">P SELECT handle FROM users >B >E >S";
+    let answer = ("S 1;S 2;S C SELECT 0;S Z I", "<1 <2 <C SELECT 0 <Z I");
+    let (_, world) = check(&[
+        ("C Q SELECT username FROM users", &format!("{ASKED} >S")),
+        ("S names;S Z I", ">Q SELECT handle FROM users"),
+        ("S T;S C SELECT 1;S Z I", "<T <C SELECT 1 <Z I"),
+        (once, sent),
+        answer,
+        (once, sent),
+        answer,
+        // Prepared in vain, the server has none: the next one is looked at like the first.
+        (once, sent),
+        ("S E 42703 8", "<E 42703 8"),
+        ("S Z I", "<Z I"),
+        (once, sent),
+        answer,
+    ]);
+    assert_eq!(world.rewrites, 3);
+    check(&[
+        ("C Q SELECT username FROM users", &format!("{ASKED} >S")),
+        ("S names;S Z I", ">Q SELECT handle FROM users"),
+        ("S T;S C SELECT 1;S Z I", "<T <C SELECT 1 <Z I"),
+        (once, sent),
+        answer,
+        ("C Q SET search_path = x", ">Q SET search_path = x"),
+        ("S C SET;S Z I", "<C SET <Z I"),
+        (once, &format!("{ASKED} >C >H")),
     ]);
 }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter};
 
 use super::lex::{self, Lexer, Token, TokenKind};
 
@@ -175,7 +175,7 @@ pub fn classify(text: &[u8], standard_conforming_strings: bool) -> Statements {
 fn classify_plain(text: &[u8], standard_conforming_strings: bool) -> Option<Statement> {
     let body = text.trim_ascii_end();
     let body = body.strip_suffix(b";").unwrap_or(body).trim_ascii_end();
-    if memchr(b';', body).is_some() || memmem::find(body, b"--").is_some() {
+    if memchr(b';', body).is_some() || memchr_iter(b'-', body).any(|at| body.get(at + 1) == Some(&b'-')) {
         return None;
     }
     let first = Lexer::new(body, standard_conforming_strings).significant().next()?;

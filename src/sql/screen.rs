@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use memchr::memchr2_iter;
+use memchr::{memchr_iter, memchr2_iter};
 
 use super::lex::{self, Lexer, TokenKind};
 use crate::migration::Rules;
@@ -38,6 +38,9 @@ struct Needle {
     lower: Box<[u8]>,
     /// The byte to search for: the one that SQL has least often.
     rare: usize,
+    /// How far on the needle can end at the earliest, by the byte that stands where it might have ended; 0 where it may end
+    /// here. `None` where the rare byte is a better guide.
+    skips: Option<Box<[u8; 256]>>,
     /// The longest part of it that is the same in every encoding.
     ascii: Range<usize>,
 }
@@ -154,17 +157,47 @@ impl Needle {
         let part = name.split('"').max_by_key(|part| part.len()).unwrap_or("").to_ascii_lowercase();
         let lower: Box<[u8]> = part.into_bytes().into();
         let rare = (0..lower.len()).min_by_key(|at| commonness(lower[*at])).unwrap_or(0);
-        Needle { ascii: ascii_part(&lower), lower, rare }
+        let common = lower.get(rare).is_some_and(|byte| commonness(*byte) > SELDOM);
+        let skips = (common && lower.len() > 3).then(|| skips(&lower));
+        Needle { ascii: ascii_part(&lower), lower, rare, skips }
     }
 
     fn is_in(&self, text: &[u8]) -> bool {
         let Some(&rare) = self.lower.get(self.rare) else { return true };
+        if let Some(skips) = &self.skips {
+            return self.is_skipped_to(skips, text);
+        }
         memchr2_iter(rare, rare.to_ascii_uppercase(), text).any(|at| {
             at.checked_sub(self.rare)
                 .and_then(|from| text.get(from..from + self.lower.len()))
                 .is_some_and(|found| found.eq_ignore_ascii_case(&self.lower))
         })
     }
+
+    fn is_skipped_to(&self, skips: &[u8; 256], text: &[u8]) -> bool {
+        let mut last = self.lower.len() - 1;
+        while let Some(byte) = text.get(last) {
+            let further = usize::from(skips[usize::from(*byte)]);
+            if further == 0 && text[last + 1 - self.lower.len()..=last].eq_ignore_ascii_case(&self.lower) {
+                return true;
+            }
+            // The last byte of the needle that is no match: any place behind may be one.
+            last += further.max(1);
+        }
+        false
+    }
+}
+
+/// Horspool's table ("Practical fast searching in strings", 1980), for both cases of a letter.
+fn skips(lower: &[u8]) -> Box<[u8; 256]> {
+    let far = |bytes: usize| u8::try_from(bytes).unwrap_or(u8::MAX);
+    let mut skips = Box::new([far(lower.len()); 256]);
+    for (at, byte) in lower.iter().enumerate() {
+        let further = far(lower.len() - 1 - at);
+        skips[usize::from(*byte)] = further;
+        skips[usize::from(byte.to_ascii_uppercase())] = further;
+    }
+    skips
 }
 
 fn ascii_part(bytes: &[u8]) -> Range<usize> {
@@ -183,8 +216,11 @@ fn ascii_part(bytes: &[u8]) -> Range<usize> {
 
 /// Whether a `U&"` is in the text: behind it any name can hide.
 fn has_unicode_name(text: &[u8]) -> bool {
-    memchr::memmem::find_iter(text, b"&\"").any(|at| at > 0 && matches!(text[at - 1], b'u' | b'U'))
+    memchr_iter(b'&', text).any(|at| at > 0 && matches!(text[at - 1..], [b'u' | b'U', _, b'"', ..]))
 }
+
+/// Bytes that are no more common than this are found at once.
+const SELDOM: u8 = 4;
 
 /// How often SQL has a byte, roughly: letters of keywords and of short names are the worst to search for.
 fn commonness(byte: u8) -> u8 {
@@ -201,6 +237,22 @@ fn commonness(byte: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_name_is_found_wherever_it_stands(name in "[a-ctesu_é]{1,8}", text in "[A-Ca-cTtEeSsUu_é ]{0,60}", at in 0usize..60) {
+            let needle = Needle::new(&name);
+            let naive = |text: &str| {
+                let (text, name) = (text.to_ascii_lowercase(), name.to_ascii_lowercase());
+                text.contains(&name)
+            };
+            proptest::prop_assert_eq!(needle.is_in(text.as_bytes()), naive(&text));
+            let mut with = text;
+            let place = (0..=at.min(with.len())).rev().find(|at| with.is_char_boundary(*at)).unwrap_or(0);
+            with.insert_str(place, &name.to_ascii_uppercase());
+            proptest::prop_assert!(needle.is_in(with.as_bytes()));
+        }
+    }
 
     fn screened(text: &str) -> Mention {
         Screen::of(["users", "Odd \"Name\""].into_iter()).mentions(text.as_bytes(), true)
