@@ -2,7 +2,7 @@
 
 use crossfade::migration::{Phase, Route, Shape};
 use crossfade::schema::SqlState;
-use crossfade::sql::{Context, ErrorTexts, Names, PlanCache, Rewrite, Verdict, mask_error, rewrite};
+use crossfade::sql::{Context, ErrorTexts, Names, PlanCache, Rewrite, Temporary, Verdict, mask_error, rewrite};
 
 use crate::corpus::STATEMENTS;
 use crate::fixture::{ident, names, rewritten, rules, table};
@@ -129,7 +129,7 @@ fn names_follow_the_path_and_temporary_tables() {
     let rules = rules(Phase::Contracted, Route::Old);
     let with = |path: &[&str], temporary: &[&str]| Names {
         path: path.iter().map(|name| ident(name)).collect(),
-        temporary: temporary.iter().map(|name| ident(name)).collect(),
+        temporary: temporary.iter().map(|name| Temporary { name: ident(name), columns: None }).collect(),
     };
     let touched = |names: &Names, sql: &str, scs: bool| {
         let cx = Context {
