@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use crate::migration::{Rules, Shape};
 use crate::schema::Ident;
-use crate::sql::{Kind, Names, Statement, Statements};
+use crate::sql::{Kind, Names, Statement, Statements, Temporary};
 
 /// The question about these tables under migration. Each name goes and comes as the hexadecimal digits of its UTF-8,
 /// whatever the session's encoding and string syntax are.
@@ -45,7 +45,11 @@ const NAMES_QUESTION: &str = "\
 SELECT k, pg_catalog.encode(pg_catalog.convert_to(v, 'UTF8'), 'hex') FROM (\
 SELECT 1 AS k, n, s::pg_catalog.text AS v FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS p(s, n) \
 UNION ALL \
-SELECT 2, 0, c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c \
+SELECT 6, 0, pg_catalog.concat(pg_catalog.encode(pg_catalog.convert_to(c.relname::pg_catalog.text, 'UTF8'), 'hex'), \
+(SELECT pg_catalog.string_agg(pg_catalog.concat(' ', \
+pg_catalog.encode(pg_catalog.convert_to(a.attname::pg_catalog.text, 'UTF8'), 'hex')), '' ORDER BY a.attnum) \
+FROM pg_catalog.pg_attribute AS a WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid \
+AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped)) FROM pg_catalog.pg_class AS c \
 WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 \
 AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[]) \
@@ -81,7 +85,8 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
         let value = String::from_utf8(from_hex(value)?).ok()?;
         match kind.as_slice() {
             b"1" => answer.names.path.push(Ident::new(&value).ok()?),
-            b"2" => answer.names.temporary.push(Ident::new(&value).ok()?),
+            b"2" => answer.names.temporary.push(Temporary { name: Ident::new(&value).ok()?, columns: None }),
+            b"6" => answer.names.temporary.push(temporary(&value)?),
             b"3" if value.is_empty() => {}
             b"3" => answer.shape = Some(value.trim().parse().map_err(|_| value)),
             b"4" => answer.server = Some((value.parse().ok()?, false)),
@@ -89,9 +94,34 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
             _ => return None,
         }
     }
-    answer.names.temporary.sort();
-    answer.names.temporary.dedup();
+    // Of two the one whose columns are known stays.
+    answer.names.temporary.sort_by(|one, other| other.cmp(one));
+    answer.names.temporary.dedup_by(|later, first| later.name == first.name);
     Some(answer)
+}
+
+/// A temporary relation with its columns: each name as hexadecimal digits.
+fn temporary(words: &str) -> Option<Temporary> {
+    let mut names = words.split(' ').map(|word| Ident::new(&String::from_utf8(from_hex(word.as_bytes())?).ok()?).ok());
+    Some(Temporary { name: names.next()??, columns: Some(names.collect::<Option<_>>()?) })
+}
+
+#[cfg(test)]
+#[test]
+fn of_two_relations_of_a_name_the_one_whose_columns_are_known_stays() {
+    let row = |kind: &str, value: &str| {
+        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        vec![Some(kind.as_bytes().to_vec()), Some(hex.into_bytes())]
+    };
+    // `users` with `id` and `ö b`; `empty`.
+    let rows = [row("2", "users"), row("6", "7573657273 6964 c3b62062"), row("6", "656d707479"), row("2", "other")];
+    let names = read_names(&rows).expect("an answer").names;
+    let shown: Vec<String> = names.temporary.iter().map(|t| format!("{} {:?}", t.name.as_str(), t.columns)).collect();
+    let ident = |name: &str| Ident::new(name).expect("a name");
+    assert_eq!(names.temporary(&ident("users")).and_then(|t| t.columns.clone()), Some(vec![ident("id"), ident("ö b")]));
+    assert_eq!(names.temporary(&ident("empty")).and_then(|t| t.columns.clone()), Some(Vec::new()));
+    assert_eq!(names.temporary(&ident("other")).and_then(|t| t.columns.clone()), None);
+    assert_eq!(shown.len(), 3, "{shown:?}");
 }
 
 /// A prepared statement as PostgreSQL has it.

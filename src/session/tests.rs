@@ -67,7 +67,7 @@ impl Host for World {
     }
     fn rewrite(&mut self, text: &str, _: &Pinned, context: &Context<'_>) -> Planned {
         self.rewrites += 1;
-        if context.names.temporary.iter().any(|name| name.as_str() == "users") {
+        if context.names.temporary.iter().any(|relation| relation.name.as_str() == "users") {
             return Planned::alone(Rewrite::Unchanged);
         }
         if text.contains("refuse") {

@@ -39,7 +39,7 @@ pub(super) fn masked<'a>(cx: &Context<'a>, parts: &[String]) -> Option<(&'a Mask
     match parts {
         [name] => {
             let name = Ident::new(name).ok()?;
-            let hidden = cx.names.temporary.contains(&name);
+            let hidden = cx.names.temporary(&name).is_some();
             cx.names.path.iter().filter(|_| !hidden).find_map(|schema| of(schema, &name))
         }
         [.., schema, name] => of(&Ident::new(schema).ok()?, &Ident::new(name).ok()?),

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
+use super::lex::TokenKind;
 use super::plan::{Plan, refuse};
 use super::survey::{Target, child, has_token, is_query};
 use super::writes::{Evaluated, Storing, Value, default_of, retyped};
@@ -338,26 +339,37 @@ impl Plan<'_, '_> {
         added: &[Added<'_>],
         source: &SyntaxNode,
     ) -> Result<(), Refusal> {
+        if self.query_width(source).is_some_and(|width| width != given.len()) {
+            self.reasons.push("it gives another number of values: PostgreSQL has its own error for it".to_owned());
+            return self.column_list(target, list, given, &[]);
+        }
         let targets = simple_targets(source, self.survey);
+        let in_place = given.iter().enumerate().filter(|(_, one)| is_converted(target, one)).all(|(index, one)| {
+            let value = targets.as_ref().and_then(|targets| targets.get(index)?.children().next());
+            let stored = one.storing.as_ref().and_then(|storing| Some((storing.primary?, storing.column)));
+            value.zip(stored).is_some_and(|(value, (store, column))| self.converts_in_place(store, column, &value))
+        });
+        let repeated: Vec<Option<String>> = added
+            .iter()
+            .map(|one| targets.as_ref().and_then(|targets| self.repeated_output(given, one, targets)))
+            .collect();
+        let left = |one: &&Added<'_>| !target.view.synced || (is_default_kept(target, one) && has_table_branch(source));
+        let beside = added.iter().zip(&repeated).any(|(one, repeated)| repeated.is_none() && left(&one));
+        if !in_place || beside {
+            return self.insert_converted(target, list, given, added, source);
+        }
         self.convert_outputs(target, given, targets.as_deref())?;
         let mut in_list = Vec::new();
         let mut extra = String::new();
-        for one in added {
-            let store = one.store;
-            let repeated = targets.as_ref().and_then(|targets| self.repeated_output(given, one, targets));
+        for (one, repeated) in added.iter().zip(repeated) {
             if let Some(value) = repeated {
                 extra.push_str(&format!(", {value}"));
                 in_list.push(one);
                 continue;
             }
-            if !target.view.synced {
-                let why =
-                    format!("The value must be stored in \"{}\" too, and cannot be computed twice.", store.column);
-                return Err(refuse(target.rules, "INSERT from this query", &why)
-                    .hint("Insert the values with VALUES, or wait for the next phase."));
-            }
             // A default of the other side would win over the session's value: NULL is for the trigger to fill.
-            let stored = target.relation.and_then(|r| r.column(&store.column)).filter(|c| c.default.is_some());
+            let store = one.store;
+            let stored = target.relation.and_then(|r| r.column(&store.column)).filter(|_| is_default_kept(target, one));
             match stored {
                 Some(stored) => {
                     self.append_constant(target, source, &format!(", NULL::{}", stored.type_sql))?;
@@ -372,6 +384,110 @@ impl Plan<'_, '_> {
             self.insert(self.piece.range_of(last).end, extra)?;
         }
         self.column_list(target, list, given, &in_list)
+    }
+
+    /// Selects from the query, so that each of its values is computed once and may be named more than once.
+    ///
+    /// PostgreSQL takes no volatile query apart, and keeps the order in which it gives its rows.
+    fn insert_converted(
+        &mut self,
+        target: &Target<'_>,
+        list: &List,
+        given: &[Given<'_>],
+        added: &[Added<'_>],
+        source: &SyntaxNode,
+    ) -> Result<(), Refusal> {
+        // An output too many would be left out in silence.
+        if self.query_width(source).is_none() {
+            let why = "The values must be converted, and how many the query gives cannot be counted.";
+            return Err(refuse(target.rules, "INSERT from this query", why)
+                .hint("Insert from a SELECT whose list of columns has no star over something unknown."));
+        }
+        let output = |index: usize| format!("crossfade_source.v{index}");
+        let stored = |store: &Store| {
+            let mut known = true;
+            let text = store.value.render(|name| {
+                let index = given.iter().position(|one| one.name == name.as_str());
+                let typed = index.and_then(|index| {
+                    let column = given[index].storing.as_ref()?.column;
+                    Some(format!("(({})::{})", output(index), column.base_type_sql))
+                });
+                typed.unwrap_or_else(|| {
+                    known = false;
+                    String::new()
+                })
+            });
+            known.then_some(text)
+        };
+        let mut cells = Vec::new();
+        for (index, one) in given.iter().enumerate() {
+            let primary = one.storing.as_ref().and_then(|storing| storing.primary);
+            match primary.filter(|_| is_converted(target, one)) {
+                None => cells.push(output(index)),
+                Some(store) => cells.push(stored(store).ok_or_else(|| from_several(target, &one.name))?),
+            }
+        }
+        for one in added {
+            cells.push(stored(one.store).ok_or_else(|| from_several(target, one.store.column.as_str()))?);
+        }
+        self.type_constants(target, given, source)?;
+        let range = self.piece.range_of(source);
+        let names: Vec<String> = (0..given.len()).map(|index| format!("v{index}")).collect();
+        self.insert(range.start, format!("SELECT {} FROM (", cells.join(", ")))?;
+        self.insert(range.end, format!(") AS crossfade_source({})", names.join(", ")))?;
+        self.column_list(target, list, given, &added.iter().collect::<Vec<_>>())
+    }
+
+    /// Types the bare constants and parameters of a query's outputs as the columns that they are for: within a subquery
+    /// PostgreSQL would take them for text. Those of a DISTINCT and of set operations it takes for text anyway.
+    fn type_constants(&mut self, target: &Target<'_>, given: &[Given<'_>], source: &SyntaxNode) -> Result<(), Refusal> {
+        let mut query = source.clone();
+        while query.kind() == SyntaxKind::PAREN_SELECT {
+            match query.children().find(|inner| is_query(inner.kind())) {
+                Some(inner) => query = inner,
+                None => return Ok(()),
+            }
+        }
+        let Some(clause) = child(&query, SyntaxKind::SELECT_CLAUSE) else { return Ok(()) };
+        let distinct = child(&clause, SyntaxKind::DISTINCT_CLAUSE).is_some();
+        let Some(targets) = child(&clause, SyntaxKind::TARGET_LIST).filter(|_| !distinct) else { return Ok(()) };
+        let targets: Vec<SyntaxNode> = targets.children().collect();
+        // Behind a star the places of the others are not theirs.
+        let counted = targets.iter().take_while(|target| self.survey.target_name(target).is_some());
+        for (one, output) in given.iter().zip(counted) {
+            let Some(value) = output.children().next().map(super::reads::unwrapped) else { continue };
+            if !self.is_untyped(&value) {
+                continue;
+            }
+            let own = one.storing.as_ref().map(|storing| storing.column.base_type_sql.as_str());
+            let stored = || target.relation?.columns.iter().find(|column| column.name.as_str() == one.name);
+            if let Some(type_sql) = own.or_else(|| stored().map(|column| column.base_type_sql.as_str())) {
+                self.insert(self.piece.range_of(&value).end, format!("::{type_sql}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an expression is a string constant, NULL or a parameter, which has the type that its place gives it.
+    fn is_untyped(&self, value: &SyntaxNode) -> bool {
+        let range = self.piece.range_of(value);
+        let alone = self.piece.token_at(range.start).filter(|token| token.end == range.end);
+        alone.is_some_and(|token| match token.kind {
+            TokenKind::Text
+            | TokenKind::EscapeText
+            | TokenKind::UnicodeText
+            | TokenKind::DollarText
+            | TokenKind::Param => true,
+            TokenKind::Word => token.is_word(self.piece.source.as_bytes(), "null"),
+            TokenKind::Quoted
+            | TokenKind::UnicodeQuoted
+            | TokenKind::BitText
+            | TokenKind::Number
+            | TokenKind::Operator
+            | TokenKind::Mark(_)
+            | TokenKind::Comment
+            | TokenKind::Unterminated => false,
+        })
     }
 
     /// Adds a constant output to every branch of a query: it changes no row, no order and no grouping.
@@ -413,10 +529,7 @@ impl Plan<'_, '_> {
     ) -> Result<(), Refusal> {
         for (index, one) in given.iter().enumerate() {
             let Some(storing) = &one.storing else { continue };
-            let Some(store) = storing.primary else { continue };
-            if store.value.as_column().is_some() && !retyped(target, store, storing.column) {
-                continue;
-            }
+            let Some(store) = storing.primary.filter(|_| is_converted(target, one)) else { continue };
             let expression = targets.and_then(|targets| targets.get(index)).and_then(|t| t.children().next());
             let Some(expression) = expression else {
                 let why = "The values must be converted, and come out of a query that cannot be edited.";
@@ -452,6 +565,33 @@ fn is_own(storing: &Storing<'_>) -> bool {
     storing
         .primary
         .is_some_and(|store| store.column == storing.column.name && store.value.as_column() == Some(&store.column))
+}
+
+/// Whether a value for the column is stored in another form.
+fn is_converted(target: &Target<'_>, one: &Given<'_>) -> bool {
+    let stored = one.storing.as_ref().and_then(|storing| Some((storing.primary?, storing.column)));
+    stored.is_some_and(|(store, column)| store.value.as_column().is_none() || retyped(target, store, column))
+}
+
+/// Whether the column that follows has a default, which would be stored where it is left out.
+fn is_default_kept(target: &Target<'_>, added: &Added<'_>) -> bool {
+    default_of(target, &added.store.column).is_some()
+}
+
+/// Whether a query is, or has as a branch, a `TABLE`, whose outputs cannot be added to.
+fn has_table_branch(query: &SyntaxNode) -> bool {
+    match query.kind() {
+        SyntaxKind::TABLE => true,
+        SyntaxKind::COMPOUND_SELECT | SyntaxKind::PAREN_SELECT => {
+            query.children().filter(|branch| is_query(branch.kind())).any(|branch| has_table_branch(&branch))
+        }
+        _ => false,
+    }
+}
+
+fn from_several(target: &Target<'_>, column: &str) -> Refusal {
+    let why = "What is stored is computed from several columns, of which the statement does not give all.";
+    refuse(target.rules, &format!("a value for column \"{column}\""), why)
 }
 
 /// Whether `own`'s logical default is still that of the column it will replace.

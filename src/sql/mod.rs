@@ -45,7 +45,23 @@ pub struct Names {
     /// `current_schemas(true)`: the schemas that are searched, in order, implicit ones included.
     pub path: Vec<Ident>,
     /// The session's temporary relations: they hide every other relation of their name.
-    pub temporary: Vec<Ident>,
+    pub temporary: Vec<Temporary>,
+}
+
+/// A relation of the session that hides every other one of its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Temporary {
+    /// Its name.
+    pub name: Ident,
+    /// Its columns in order, where they are known.
+    pub columns: Option<Vec<Ident>>,
+}
+
+impl Names {
+    /// The temporary relation of that name.
+    pub fn temporary(&self, name: &Ident) -> Option<&Temporary> {
+        self.temporary.iter().find(|relation| &relation.name == name)
+    }
 }
 
 /// Everything besides the text that a rewrite depends on.

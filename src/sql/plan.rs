@@ -52,6 +52,7 @@ pub(super) fn plan(
     reasons: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     let mentioned = cx.rules.names().iter().any(|name| has_name(piece, name.as_str()));
+    let mentioned = mentioned || tend::has_code_of_table(piece, cx);
     if catalog::mentions(piece, cx) {
         let (mut masked, noted) = (edits.clone(), reasons.len());
         match plan_masked(piece, cx, true, &mut masked, reasons) {

@@ -12,6 +12,9 @@ use super::classify;
 use super::lex::{self, DEPTH_MAX, Lexer, TEXT_BYTES_MAX, TOKENS_MAX, Token, TokenKind};
 use super::template::Notes;
 
+/// What the reader has against a query without outputs, which PostgreSQL takes, in a subquery.
+const NO_TARGET: &str = "Expected a target after SELECT";
+
 /// The most operators and joins of one statement: they nest to the left in a syntax tree.
 pub const CHAIN_MAX: usize = 50_000;
 
@@ -166,7 +169,7 @@ impl Piece<'_> {
         let root = parse.syntax_node();
         let mut statements = root.children();
         let statement = statements.next()?;
-        let clean = statements.next().is_none() && parse.errors().is_empty();
+        let clean = statements.next().is_none() && parse.errors().iter().all(|e| e.message() == NO_TARGET);
         let whole = usize::from(root.text_range().len()) == self.blank.len();
         let known = root.descendants().all(|node| node.kind() != SyntaxKind::ERROR);
         (clean && whole && known).then_some(statement)

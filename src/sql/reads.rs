@@ -9,7 +9,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 use super::plan::{Plan, SYSTEM_COLUMNS, ambiguous_column, refuse, undefined_column};
 use super::resolve::Found;
 use super::survey::{Grouped, Read, RefContext, Reference, ScopeId, Source, Star, child, has_token, is_query};
-use crate::migration::{TableView, ViewColumn};
+use crate::migration::{TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal};
 
 impl Plan<'_, '_> {
@@ -124,6 +124,7 @@ impl Plan<'_, '_> {
             {
                 let read = &survey.reads[read];
                 self.refuse_typed_argument(&reference.node, read.rules, &read.view.columns)?;
+                self.refuse_field_of_query(&reference.node, read.rules)?;
             }
         }
         for star in survey.stars.iter().filter(|star| !star.qualifier.is_empty()) {
@@ -133,6 +134,23 @@ impl Plan<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Of a record PostgreSQL knows the fields only where it stands by itself: `(u).username`, not `(SELECT u ...).username`.
+    fn refuse_field_of_query(&self, row: &SyntaxNode, rules: &TableRules) -> Result<(), Refusal> {
+        let field = row.ancestors().skip(1).find(|outer| outer.kind() == SyntaxKind::FIELD_EXPR);
+        let base = field.as_ref().and_then(|field| field.children().next());
+        let within = base.filter(|base| base.text_range().contains_range(row.text_range()));
+        match within.map(unwrapped).filter(|base| base != row) {
+            Some(_) => Err(refuse(
+                rules,
+                "a field of a whole row that an expression gives",
+                "Through a view the row is a record.",
+            )
+            .hint("Select the column instead of the row.")
+            .at(self.piece.range_of(row).start)),
+            None => Ok(()),
+        }
     }
 
     /// Finds the names that resolve only in the other shape, and shows them in the views that have them.

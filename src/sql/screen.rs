@@ -16,11 +16,11 @@ use crate::migration::masks::{CATALOG_NEEDLES, is_catalog_name};
 pub enum Mention {
     /// Not at all: the text passes as it is.
     No,
-    /// As an identifier: the text must be read.
+    /// As an identifier, or in the code of a `DO` or `CREATE`: the text must be read.
     Identifier,
     /// Not itself, but the system catalogs that tell of them: the text is read, and passes as it is where it cannot be.
     Catalog,
-    /// Only inside string constants (a function body, a `regclass`): the text passes, and cannot be seen into.
+    /// Only inside string constants that are no code (a `regclass`): the text passes.
     OnlyInString,
 }
 
@@ -104,8 +104,13 @@ impl Screen {
     /// `catalog`: names of the system catalogs count; `unqualified`: those of `information_schema` too.
     fn lex(&self, text: &[u8], standard_conforming_strings: bool, catalog: bool, unqualified: bool) -> Mention {
         let (mut in_string, mut in_catalog) = (false, false);
+        let (mut begins, mut in_code) = (true, false);
         let mut tokens = Lexer::new(text, standard_conforming_strings).significant().peekable();
         while let Some(token) = tokens.next() {
+            if begins {
+                in_code = token.is_word(text, "do") || token.is_word(text, "create");
+            }
+            begins = token.is_mark(b';');
             let name = match token.kind {
                 TokenKind::Word | TokenKind::Quoted => {
                     let worth = catalog || self.finds(token.bytes(text));
@@ -128,7 +133,11 @@ impl Screen {
                 | TokenKind::BitText
                 | TokenKind::DollarText
                 | TokenKind::Unterminated => {
-                    in_string = in_string || self.finds(token.bytes(text));
+                    let found = self.finds(token.bytes(text));
+                    if found && in_code {
+                        return Mention::Identifier;
+                    }
+                    in_string = in_string || found;
                     None
                 }
                 TokenKind::Param
@@ -273,6 +282,8 @@ mod tests {
             "select 1 from/**/users--",
             "select * from \"Odd \"\"Name\"\"\"",
             "select 1FROM users",
+            "do $$ begin delete from users; end $$",
+            "select 1; create function f() returns int language sql as 'select 1 from users'",
         ] {
             assert_eq!(screened(text), Mention::Identifier, "{text}");
         }
@@ -285,7 +296,7 @@ mod tests {
         {
             assert_eq!(screened(text), Mention::No, "{text}");
         }
-        for text in ["select 'users'", "do $$ begin delete from users; end $$", "select 'it''s users'"] {
+        for text in ["select 'users'", "do $$ begin end $$; select 'users'", "select 'it''s users'"] {
             assert_eq!(screened(text), Mention::OnlyInString, "{text}");
         }
     }

@@ -6,9 +6,9 @@
 
 use squawk_syntax::{SyntaxKind, SyntaxNode, SyntaxToken};
 
-use super::Context;
 use super::catalog::CatalogRead;
 use super::read::Piece;
+use super::{Context, Temporary};
 use crate::migration::{Route, TableRules, TableView};
 use crate::schema::{Ident, QualifiedName, Relation};
 
@@ -210,7 +210,8 @@ pub(super) struct Place {
 pub(super) enum Meaning<'a> {
     Migrating(&'a TableRules),
     Known(&'a Relation),
-    Cte(Columns),
+    /// A CTE or a temporary relation: these columns.
+    Columns(Columns),
     Unknown,
 }
 
@@ -309,7 +310,7 @@ impl<'a> Survey<'a> {
         uses.all(|(token, _)| places.contains(&token.start))
     }
 
-    /// What the source query of an INSERT gives.
+    /// What the source query of an INSERT, or of `(a, b) = (SELECT ...)`, gives.
     pub fn query_columns(&self, source: &SyntaxNode) -> Option<&Columns> {
         self.sources.iter().find(|(node, _)| node == source).map(|(_, columns)| columns)
     }
@@ -338,7 +339,7 @@ impl<'a> Survey<'a> {
             let mut next = ctes;
             while let Some(cte) = next.and_then(|index| self.ctes.get(index)) {
                 if &cte.name == name {
-                    return Meaning::Cte(cte.columns.clone());
+                    return Meaning::Columns(cte.columns.clone());
                 }
                 next = cte.outer;
             }
@@ -629,7 +630,7 @@ impl<'a> Survey<'a> {
         let columns = match self.meaning(&parts, place.ctes) {
             Meaning::Migrating(rules) => self.read(rules, node, scope, None, true),
             Meaning::Known(relation) => relation_columns(relation),
-            Meaning::Cte(columns) => columns,
+            Meaning::Columns(columns) => columns,
             Meaning::Unknown => Columns::unknown(),
         };
         self.scopes[scope].outputs = columns.names.clone();
@@ -721,7 +722,7 @@ impl<'a> Survey<'a> {
                 return;
             }
             Meaning::Known(relation) => relation_columns(relation),
-            Meaning::Cte(columns) => columns,
+            Meaning::Columns(columns) => columns,
             Meaning::Unknown => {
                 mask = self.mask_of(&parts);
                 mask.as_ref().map_or_else(Columns::unknown, |(mask, _)| Columns::of(mask.names()))
@@ -909,7 +910,8 @@ impl<'a> Survey<'a> {
                 return item;
             }
             Meaning::Known(relation) => relation_columns(relation),
-            Meaning::Cte(_) | Meaning::Unknown => Columns::unknown(),
+            Meaning::Columns(columns) => columns,
+            Meaning::Unknown => Columns::unknown(),
         };
         let alias_node =
             node.children().find(|c| matches!(c.kind(), SyntaxKind::OPTIONAL_AS_ALIAS | SyntaxKind::REQUIRED_AS_ALIAS));
@@ -1075,7 +1077,10 @@ impl<'a> Survey<'a> {
     fn expressions(&mut self, node: &SyntaxNode, place: Place) {
         match node.kind() {
             kind if is_statement(kind) => {
-                self.statement(node, place);
+                let columns = self.statement(node, place);
+                if node.parent().is_some_and(|outer| outer.kind() == SyntaxKind::SET_MULTIPLE_COLUMNS) {
+                    self.sources.push((node.clone(), columns));
+                }
             }
             SyntaxKind::NAME_REF => self.reference(node, place),
             SyntaxKind::FIELD_EXPR => self.field(node, place),
@@ -1198,10 +1203,14 @@ pub(super) fn relation_meaning<'a>(cx: &Context<'a>, parts: &[String]) -> Meanin
     let found = match parts {
         [name] => {
             let Ok(name) = Ident::new(name) else { return Meaning::Unknown };
-            if cx.names.temporary.contains(&name) {
-                return Meaning::Unknown;
+            if let Some(relation) = cx.names.temporary(&name) {
+                return temporary(relation);
             }
             cx.rules.catalog().find(&cx.names.path, &name)
+        }
+        [schema, table] if schema == "pg_temp" => {
+            let name = Ident::new(table).ok();
+            return name.and_then(|name| cx.names.temporary(&name)).map_or(Meaning::Unknown, temporary);
         }
         [.., schema, table] => match qualified(schema, table) {
             Some(name) => cx.rules.catalog().relation(&name),
@@ -1214,6 +1223,13 @@ pub(super) fn relation_meaning<'a>(cx: &Context<'a>, parts: &[String]) -> Meanin
             Some(rules) => Meaning::Migrating(rules),
             None => Meaning::Known(relation),
         },
+        None => Meaning::Unknown,
+    }
+}
+
+fn temporary<'a>(relation: &Temporary) -> Meaning<'a> {
+    match &relation.columns {
+        Some(columns) => Meaning::Columns(Columns::of(columns.iter().map(|name| name.as_str().to_owned()).collect())),
         None => Meaning::Unknown,
     }
 }

@@ -1,12 +1,16 @@
 //! Statements that are no query: which of them pass although they name a migrating table, and which must not.
 //!
-//! Judged by tokens. DDL that could touch what a migration owns (its columns, the table's identity) is refused.
+//! Judged by tokens. DDL that could touch what a migration owns (its columns, the table's identity) is refused, and so is
+//! code that would find other columns than the session's shape has.
+
+use std::collections::HashSet;
 
 use super::Context;
+use super::lex;
 use super::plan::{refuse, sensitive};
-use super::read::Piece;
+use super::read::{Piece, Text};
 use super::survey::{Meaning, relation_meaning};
-use crate::migration::TableRules;
+use crate::migration::{TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal};
 
 /// What to do with a statement of a kind.
@@ -29,7 +33,6 @@ const HARMLESS: &[&str] = &[
     "commit",
     "deallocate",
     "discard",
-    "do",
     "end",
     "execute",
     "fetch",
@@ -84,12 +87,137 @@ const ALTER_COLUMN_HARMLESS: &[&[&str]] = &[
     &["reset", "("],
 ];
 
+/// How deep strings with code stand in strings with code before nobody looks any more.
+const CODE_DEPTH_MAX: usize = 4;
+
+/// The words that a string in code begins with if it is code too (`EXECUTE 'UPDATE ...'`).
+const CODE_WORDS: &[&str] =
+    &["copy", "delete", "explain", "insert", "merge", "select", "table", "update", "values", "with"];
+
+/// Whether the code of a `DO`, or of a function that is made, names a migrating table.
+pub(super) fn has_code_of_table(piece: &Piece<'_>, cx: &Context<'_>) -> bool {
+    let is_code = piece.is_word(0, "do") || (piece.is_word(0, "create") && routine_name(piece).is_some());
+    is_code && !Code::of(piece, cx).tables.is_empty()
+}
+
+/// Where a `CREATE FUNCTION` or `CREATE PROCEDURE` has its name.
+fn routine_name(piece: &Piece<'_>) -> Option<usize> {
+    (1..4).find(|at| ["function", "procedure"].iter().any(|word| piece.is_word(*at, word))).map(|at| at + 1)
+}
+
+/// What the code in a statement's strings names.
+#[derive(Debug, Default)]
+struct Code<'a> {
+    /// The migrating tables.
+    tables: Vec<&'a TableRules>,
+    /// Every name, whatever it means.
+    names: HashSet<String>,
+    /// Whether it has an INSERT into one of them that gives values by place.
+    by_place: bool,
+    /// Whether it may take whole rows: a star that is not `count(*)`, or `%ROWTYPE`.
+    takes_rows: bool,
+}
+
+impl<'a> Code<'a> {
+    fn of(piece: &Piece<'_>, cx: &Context<'a>) -> Code<'a> {
+        let mut code = Code::default();
+        code.read(piece, cx, 0);
+        code
+    }
+
+    fn read(&mut self, piece: &Piece<'_>, cx: &Context<'a>, depth: usize) {
+        for (token, _) in piece.tokens.iter().filter(|(token, _)| token.kind.is_text()) {
+            let Some(code) = lex::string_value(piece.source.as_bytes(), token) else { continue };
+            let Ok(text) = Text::new(&code, cx.standard_conforming_strings) else { continue };
+            let inner = text.piece(0..text.tokens.len());
+            if depth > 0 && !CODE_WORDS.iter().any(|word| inner.is_word(0, word)) {
+                continue;
+            }
+            self.tables.extend(tables_named(&inner, cx));
+            self.by_place = self.by_place || (0..inner.tokens.len()).any(|at| inserts_by_place(&inner, cx, at));
+            self.takes_rows = self.takes_rows || (0..inner.tokens.len()).any(|at| takes_rows(&inner, at));
+            self.names.extend(inner.tokens.iter().filter_map(|(_, name)| name.clone()));
+            if depth < CODE_DEPTH_MAX {
+                self.read(&inner, cx, depth + 1);
+            }
+        }
+    }
+
+    /// Whether what it names is stored as the session sees it. Code is not rewritten: it runs over what is stored.
+    fn means_stored(&self, cx: &Context<'_>, rules: &TableRules) -> bool {
+        let view = rules.write_view(cx.shape);
+        let named = |column: &&ViewColumn| self.names.contains(column.name.as_str());
+        // A session that may mean either shape means the one whose names it says.
+        let other = view.fallback.iter().filter(named).any(ViewColumn::is_plain);
+        let own = view.columns.iter().filter(named).any(|column| !column.is_plain());
+        let foreign = |name: &&Ident| view.fallback_column(name).is_none() && self.names.contains(name.as_str());
+        let none = !self.takes_rows && !sensitive(view).any(|name| self.names.contains(name.as_str()));
+        let by_name = none || (other && !own) || view.columns.iter().all(ViewColumn::is_plain);
+        let hidden = view.hidden.iter().any(|name| foreign(&name));
+        !hidden && (begins_as_stored(cx, view) || (by_name && !self.by_place))
+    }
+}
+
+/// Whether a star that stands for columns, or the type of a row, stands here.
+fn takes_rows(piece: &Piece<'_>, at: usize) -> bool {
+    let word = |at: usize, words: &[&str]| words.iter().any(|word| piece.is_word(at, word));
+    let mark = |mark: u8| at > 0 && piece.tokens[at - 1].0.is_mark(mark);
+    let star = piece.tokens[at].0.bytes(piece.source.as_bytes()) == b"*";
+    // Between two operands it multiplies.
+    let lists = mark(b'.') || mark(b',') || (at > 0 && word(at - 1, &["select", "returning", "distinct", "all"]));
+    word(at, &["rowtype"]) || (star && (lists || word(at + 1, &["from", "into"])))
+}
+
+/// Whether an INSERT into a migrating table, or of a MERGE, that has no list of columns stands here.
+fn inserts_by_place(piece: &Piece<'_>, cx: &Context<'_>, at: usize) -> bool {
+    let word = |at: usize, words: &[&str]| words.iter().any(|word| piece.is_word(at, word));
+    if !word(at, &["insert"]) {
+        return false;
+    }
+    if !word(at + 1, &["into"]) {
+        return word(at + 1, &["values"]);
+    }
+    let mut behind = path_at(piece, at + 2).1;
+    if word(behind, &["as"]) {
+        behind += 2;
+    }
+    let bracket = piece.tokens.get(behind).is_some_and(|(token, _)| token.is_mark(b'('));
+    let listed = bracket && !word(behind + 1, &["select", "table", "values", "with"]);
+    !listed && table_at(piece, cx, at + 2).is_some()
+}
+
+/// Code passes where what is stored begins with the session's columns, under their names and in their order.
+fn code(piece: &Piece<'_>, cx: &Context<'_>, what: &str) -> Result<Kind, Refusal> {
+    let code = Code::of(piece, cx);
+    let Some(rules) = code.tables.iter().find(|rules| !code.means_stored(cx, rules)) else {
+        return Ok(Kind::Passes("its code finds what it names as it is stored".to_owned()));
+    };
+    let why = "Its code is not rewritten, and would find the columns that are stored instead of those of the session's schema.";
+    Err(refuse(rules, what, why).hint(
+        "Send the statements in it to the proxy one by one or, once the migration is complete, write it for the new \
+         schema and run it in a session of the new shape (SET crossfade.shape = new).",
+    ))
+}
+
+/// Whether the first stored columns are those of the view, as they are.
+fn begins_as_stored(cx: &Context<'_>, view: &TableView) -> bool {
+    let relation = cx.rules.catalog().relation(&view.storage);
+    view.columns.iter().all(ViewColumn::is_plain)
+        && relation.is_some_and(|relation| {
+            let mut stored = relation.columns.iter().map(|column| &column.name);
+            view.columns.iter().all(|column| stored.next() == Some(&column.name))
+        })
+}
+
 /// Decides by the statement's first words, and for DDL by the names in it.
 pub(super) fn passes_by_kind(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     if HARMLESS.iter().any(|word| piece.is_word(0, word)) {
         return Ok(Kind::Passes("this kind of statement reads no column".to_owned()));
     }
     let first = |words: &[&str]| words.iter().any(|word| piece.is_word(0, word));
+    if first(&["do"]) {
+        return code(piece, cx, "DO");
+    }
     if first(&["create"]) && !creates_from_query(piece) {
         return create(piece, cx);
     }
@@ -138,7 +266,7 @@ fn path_at(piece: &Piece<'_>, mut index: usize) -> (Vec<String>, usize) {
 fn table_at<'a>(piece: &Piece<'_>, cx: &Context<'a>, index: usize) -> Option<&'a TableRules> {
     match relation_meaning(cx, &path_at(piece, index).0) {
         Meaning::Migrating(rules) => Some(rules),
-        Meaning::Known(_) | Meaning::Cte(_) | Meaning::Unknown => None,
+        Meaning::Known(_) | Meaning::Columns(_) | Meaning::Unknown => None,
     }
 }
 
@@ -186,6 +314,11 @@ fn links<'a>(piece: &Piece<'_>, cx: &Context<'a>) -> Vec<(&'a TableRules, Link)>
 
 /// The migrating table that some path of names in the statement means.
 fn table_named<'a>(piece: &Piece<'_>, cx: &Context<'a>) -> Option<&'a TableRules> {
+    tables_named(piece, cx).next()
+}
+
+/// The migrating tables that the paths of names in the statement mean.
+fn tables_named<'p, 'a>(piece: &'p Piece<'_>, cx: &'p Context<'a>) -> impl Iterator<Item = &'a TableRules> + 'p {
     let parts = |index: usize| -> Vec<String> {
         let own = piece.tokens[index].1.clone().unwrap_or_default();
         let dotted = index >= 2 && piece.tokens[index - 1].0.is_mark(b'.');
@@ -194,10 +327,10 @@ fn table_named<'a>(piece: &Piece<'_>, cx: &Context<'a>) -> Option<&'a TableRules
             _ => vec![own],
         }
     };
-    (0..piece.tokens.len()).filter(|index| piece.tokens[*index].1.is_some()).find_map(|index| {
+    (0..piece.tokens.len()).filter(|index| piece.tokens[*index].1.is_some()).filter_map(move |index| {
         match relation_meaning(cx, &parts(index)) {
             Meaning::Migrating(rules) => Some(rules),
-            Meaning::Known(_) | Meaning::Cte(_) | Meaning::Unknown => None,
+            Meaning::Known(_) | Meaning::Columns(_) | Meaning::Unknown => None,
         }
     })
 }
@@ -229,13 +362,19 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     if is("table") && !routine.iter().any(|word| is(word)) {
         return create_table(piece, cx);
     }
+    if let Some(name) = routine_name(piece) {
+        return create_routine(piece, cx, name);
+    }
+    if is("rule") {
+        return create_rule(piece, cx);
+    }
     let Some(rules) = table_named(piece, cx) else {
         return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));
     };
     if let Some(passes) = is_their_own(rules, cx) {
         return Ok(passes);
     }
-    let bound = ["index", "trigger", "rule", "policy", "statistics", "publication", "constraint"];
+    let bound = ["index", "trigger", "policy", "statistics", "publication", "constraint"];
     let what = bound.iter().find(|word| (1..piece.tokens.len().min(6)).any(|index| piece.is_word(index, word)));
     match (what, owned_name(piece, cx, rules)) {
         (Some(what), Some(name)) => {
@@ -245,6 +384,71 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         (Some(_), None) => Ok(Kind::Passes("it names no column under migration".to_owned())),
         (None, _) => Ok(Kind::Passes("what it creates does not bind to the table's columns".to_owned())),
     }
+}
+
+/// A function's code, its types and a body that is no string (`RETURN ...`, `BEGIN ATOMIC`) name what is stored.
+fn create_routine(piece: &Piece<'_>, cx: &Context<'_>, name: usize) -> Result<Kind, Refusal> {
+    let what = if piece.is_word(name - 1, "procedure") { "CREATE PROCEDURE" } else { "CREATE FUNCTION" };
+    let body = ["atomic", "return"].iter().any(|word| (name..piece.tokens.len()).any(|at| piece.is_word(at, word)));
+    let mark = |at: usize, marks: &[u8]| marks.iter().any(|m| piece.tokens.get(at).is_some_and(|(t, _)| t.is_mark(*m)));
+    let (_, mut at) = path_at(piece, name);
+    while at < piece.tokens.len() {
+        let behind = path_at(piece, at).1.max(at + 1);
+        let ends = mark(behind, b",)[%") || ["default", "as"].iter().any(|word| piece.is_word(behind, word));
+        let is_type = ends || ["returns", "setof"].iter().any(|word| piece.is_word(at - 1, word));
+        if let Some(rules) = table_at(piece, cx, at).filter(|_| is_type || body)
+            && !begins_as_stored(cx, rules.write_view(cx.shape))
+        {
+            let why = "It would have the columns that are stored, not those of the session's schema.";
+            return Err(refuse(rules, &format!("{what} over its rows"), why).hint(WHEN_INSTEAD));
+        }
+        at = behind;
+    }
+    code(piece, cx, what)
+}
+
+/// What a rule does is bound to what is stored, and is not rewritten: it must say every column by its name, and none of
+/// the migration's.
+fn create_rule(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
+    let Some(rules) = table_named(piece, cx) else {
+        return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));
+    };
+    let own = is_their_own(rules, cx);
+    if let Some(name) = owned_name(piece, cx, rules).filter(|_| own.is_none()) {
+        let why = format!("The statement names column \"{name}\", which the migration replaces.");
+        return Err(refuse(rules, "CREATE RULE", &why).hint(WHEN_INSTEAD));
+    }
+    if !names_columns_only(piece, cx) {
+        let why = "It takes columns by their places, and would find those that are stored.";
+        return Err(refuse(rules, "CREATE RULE", why).hint("Name the columns in it."));
+    }
+    Ok(Kind::Passes("it names no column under migration".to_owned()))
+}
+
+/// Whether a rule has no star, no row as a whole and no INSERT without a list of columns.
+fn names_columns_only(piece: &Piece<'_>, cx: &Context<'_>) -> bool {
+    let mark = |at: usize, mark: u8| piece.tokens.get(at).is_some_and(|(token, _)| token.is_mark(mark));
+    let word = |at: usize, words: &[&str]| words.iter().any(|word| piece.is_word(at, word));
+    (1..piece.tokens.len()).all(|at| {
+        let star = piece.tokens[at].0.bytes(piece.source.as_bytes()) == b"*";
+        let row = word(at, &["new", "old"]) && !mark(at + 1, b'.');
+        let places = word(at, &["natural", "table"]);
+        if star || row || places {
+            return false;
+        }
+        let (path, behind) = path_at(piece, at);
+        if mark(at - 1, b'.') || !matches!(relation_meaning(cx, &path), Meaning::Migrating(_)) {
+            return true;
+        }
+        if word(at - 1, &["into"]) {
+            return !inserts_by_place(piece, cx, at - 2);
+        }
+        word(at - 1, &["from", "join", "update", "to", "only", "using", "on"])
+            && (behind >= piece.tokens.len()
+                || piece.tokens[behind].1.is_none()
+                || word(behind, &["cross", "do", "group", "inner", "join", "left", "on", "order", "returning"])
+                || word(behind, &["right", "set", "using", "where"]))
+    })
 }
 
 /// The table that is made is another one, or PostgreSQL refuses it; what it is linked to may be under migration.

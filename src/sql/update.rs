@@ -22,23 +22,66 @@ pub(super) struct Assignment {
     pub value: Value,
     /// `a = value` or `(a, b) = ...`.
     pub set: SyntaxNode,
+    /// Which of that one's columns it is.
+    pub index: usize,
+}
+
+/// What `(a, b) = (SELECT ...)` assigns out of one evaluation of its query.
+#[derive(Debug)]
+struct Outputs {
+    set: SyntaxNode,
+    /// What stands for some of the query's own outputs, by place.
+    converted: Vec<(usize, String)>,
+    /// Columns that are assigned too, with their values.
+    beside: Vec<(String, String)>,
+}
+
+/// How many columns a query gives, beside those that are assigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Same,
+    Another,
+    /// It is no query, or has a star over something unknown.
+    Unknown,
+}
+
+/// The state of one SET in the making.
+#[derive(Debug, Default)]
+struct Setting {
+    /// The stored columns that are set, and whether under their own name.
+    stored: Vec<(Ident, bool)>,
+    /// Assignments behind the last one.
+    appended: String,
+    outputs: Vec<Outputs>,
+}
+
+impl Setting {
+    fn outputs(&mut self, set: &SyntaxNode) -> &mut Outputs {
+        let at = self.outputs.iter().position(|outputs| &outputs.set == set).unwrap_or_else(|| {
+            self.outputs.push(Outputs { set: set.clone(), converted: Vec::new(), beside: Vec::new() });
+            self.outputs.len() - 1
+        });
+        &mut self.outputs[at]
+    }
 }
 
 impl Plan<'_, '_> {
     /// Plans the SET of one target; `clause` is the `SET_CLAUSE`.
     pub(super) fn set_clause(&mut self, target: &Target<'_>, clause: &SyntaxNode) -> Result<(), Refusal> {
         let assignments = self.assignments(clause);
-        let mut stored: Vec<(Ident, bool)> = Vec::new();
-        let mut appended = String::new();
+        let mut setting = Setting::default();
         for assignment in &assignments {
             let Some(storing) = self.storing(target, &assignment.name, assignment.place.start)? else { continue };
-            self.store_primary(target, assignment, &storing, &mut stored)?;
+            self.store_primary(target, assignment, &storing, &mut setting)?;
             for other in &storing.others {
-                self.store_other(target, assignment, &assignments, &storing, other, &mut stored, &mut appended)?;
+                self.store_other(target, assignment, &assignments, &storing, other, &mut setting)?;
             }
         }
+        for outputs in &setting.outputs {
+            self.select_outputs(outputs)?;
+        }
         let end = self.piece.range_of(clause).end;
-        if appended.is_empty() { Ok(()) } else { self.insert(end, appended) }
+        if setting.appended.is_empty() { Ok(()) } else { self.insert(end, setting.appended) }
     }
 
     /// The assignments of a SET, in order.
@@ -53,12 +96,12 @@ impl Plan<'_, '_> {
                 _ => child(&set, SyntaxKind::COLUMN_TARGET).into_iter().collect(),
             };
             let values = self.values_of(&set, targets.len());
-            for (target, value) in targets.iter().zip(values) {
+            for (index, (target, value)) in targets.iter().zip(values).enumerate() {
                 if let Some((name, start)) = self.survey.name_of(target) {
                     let end = self.piece.token_at(start).map_or(start, |token| token.end);
                     // `a[1]`, `a.b`: something stands behind the column's name.
                     let indirect = self.piece.range_of(target).end > end;
-                    found.push(Assignment { name, place: start..end, indirect, value, set: set.clone() });
+                    found.push(Assignment { name, place: start..end, indirect, value, set: set.clone(), index });
                 }
             }
         }
@@ -93,18 +136,18 @@ impl Plan<'_, '_> {
         target: &Target<'_>,
         assignment: &Assignment,
         storing: &Storing<'_>,
-        stored: &mut Vec<(Ident, bool)>,
+        setting: &mut Setting,
     ) -> Result<(), Refusal> {
         let Some(store) = storing.primary else {
             let why = "Nothing in this phase stores it.";
             return Err(refuse(target.rules, &format!("an assignment to \"{}\"", assignment.name), why));
         };
-        note_stored(target, store, assignment, stored)?;
+        note_stored(target, store, assignment, &mut setting.stored)?;
         // Under its own name a column may still be stored as another type: the value must be one of the session's.
         let converted = retyped(target, store, storing.column) && !matches!(assignment.value, Value::Default(_));
         let own = store.value.as_column() == Some(&store.column);
         if own && !converted {
-            return self.own_default(target, assignment, storing, stored).map(|_| ());
+            return self.own_default(target, assignment, storing, &mut setting.stored).map(|_| ());
         }
         let bare = store.value.as_column().is_some();
         if assignment.indirect && (!bare || retyped(target, store, storing.column)) {
@@ -113,7 +156,7 @@ impl Plan<'_, '_> {
         }
         if storing.is_own_storage() && !converted {
             // The session's own storage under another name: as above, but for the name.
-            if !self.own_default(target, assignment, storing, stored)? {
+            if !self.own_default(target, assignment, storing, &mut setting.stored)? {
                 self.replace(assignment.place.clone(), store.column.quoted())?;
             }
             return Ok(());
@@ -129,10 +172,17 @@ impl Plan<'_, '_> {
                 self.wrap(target.rules, store, storing.column, value, Evaluated::PerRow(alias))
             }
             Value::Subquery if bare && !converted => Ok(()),
+            // PostgreSQL has its own error for it.
+            Value::Subquery if self.outputs_of(&assignment.set) == Width::Another => Ok(()),
+            Value::Subquery if self.outputs_of(&assignment.set) == Width::Same => {
+                let value = self.output_stored(storing, store, assignment.index);
+                let value = value.ok_or_else(|| one_of_several(target, assignment))?;
+                setting.outputs(&assignment.set).converted.push((assignment.index, value));
+                Ok(())
+            }
             Value::Subquery => {
-                let why = "The value must be converted, and comes out of a subquery that gives several.";
-                Err(refuse(target.rules, "an assignment of several columns from a subquery", why)
-                    .at(assignment.place.start))
+                let why = "The value must be converted, and comes out of a row that gives several.";
+                Err(refuse(target.rules, "an assignment of several columns from a row", why).at(assignment.place.start))
             }
             Value::Default(range) => {
                 let default = self.default_value(target, store, &storing.column.name, range)?;
@@ -193,7 +243,6 @@ impl Plan<'_, '_> {
     }
 
     /// Keeps the other side in step in the same statement, where the value can be computed a second time.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one assignment, used once")]
     fn store_other(
         &mut self,
         target: &Target<'_>,
@@ -201,14 +250,13 @@ impl Plan<'_, '_> {
         assignments: &[Assignment],
         storing: &Storing<'_>,
         other: &Store,
-        stored: &mut Vec<(Ident, bool)>,
-        appended: &mut String,
+        setting: &mut Setting,
     ) -> Result<(), Refusal> {
         let counterpart = |a: &&Assignment| a.name == other.column.as_str() && a.name != assignment.name;
         if let Some(counterpart) = assignments.iter().find(counterpart) {
             return Err(both_sides(target, assignment, counterpart));
         }
-        let written_before = stored.iter().any(|(column, _)| column == &other.column);
+        let written_before = setting.stored.iter().any(|(column, _)| column == &other.column);
         let repeated = match &assignment.value {
             Value::Expression(value) if !assignment.indirect && self.is_repeatable(value) => {
                 let text = format!("(({})::{})", self.edited_text(value), storing.column.base_type_sql);
@@ -221,8 +269,8 @@ impl Plan<'_, '_> {
         };
         match repeated {
             Some(value) if !written_before => {
-                stored.push((other.column.clone(), false));
-                appended.push_str(&format!(", {} = {value}", other.column.quoted()));
+                setting.stored.push((other.column.clone(), false));
+                setting.appended.push_str(&format!(", {} = {value}", other.column.quoted()));
                 Ok(())
             }
             Some(_) => Ok(()),
@@ -232,8 +280,8 @@ impl Plan<'_, '_> {
             }
             // The default of the other side is stored, and the trigger fills this one.
             None if written_before && matches!(assignment.value, Value::Default(_)) => Ok(()),
-            None if !written_before && self.store_once(target, assignment, storing, other)? => {
-                stored.push((other.column.clone(), false));
+            None if !written_before && self.store_once(target, assignment, storing, other, setting)? => {
+                setting.stored.push((other.column.clone(), false));
                 self.reasons.push(format!("\"{}\" is stored beside it from one evaluation", other.column));
                 Ok(())
             }
@@ -257,6 +305,7 @@ impl Plan<'_, '_> {
         assignment: &Assignment,
         storing: &Storing<'_>,
         other: &Store,
+        setting: &mut Setting,
     ) -> Result<bool, Refusal> {
         let own = storing.is_own_storage();
         let computable = other.value.columns().all(|name| name == &storing.column.name);
@@ -276,32 +325,55 @@ impl Plan<'_, '_> {
                 self.insert(range.end, format!("))) AS crossfade_once(v) WHERE {alias}.ctid IS NOT NULL)"))?;
                 Ok(true)
             }
-            Value::Subquery => self.store_subquery(assignment, other, both),
+            Value::Subquery if self.outputs_of(&assignment.set) == Width::Another => Ok(true),
+            Value::Subquery if self.outputs_of(&assignment.set) == Width::Same => {
+                let value = both(output_name(assignment.index));
+                setting.outputs(&assignment.set).beside.push((other.column.quoted(), value));
+                Ok(true)
+            }
+            Value::Subquery => Ok(false),
             Value::Expression(_) | Value::Default(_) => Ok(false),
         }
     }
 
-    /// The same for `(a, b) = (SELECT ...)`.
-    fn store_subquery(
-        &mut self,
-        assignment: &Assignment,
-        other: &Store,
-        both: impl Fn(String) -> String,
-    ) -> Result<bool, Refusal> {
-        let Some(list) = child(&assignment.set, SyntaxKind::COLUMN_TARGET_LIST) else { return Ok(false) };
-        let source = assignment.set.children().filter(|part| part.kind() != SyntaxKind::COLUMN_TARGET_LIST).last();
-        let Some(source) = source.filter(super::plan::holds_query) else { return Ok(false) };
+    /// How many columns the query of `(a, b) = (SELECT ...)` gives. An output too many would be left out in silence.
+    fn outputs_of(&self, set: &SyntaxNode) -> Width {
+        let width = child(set, SyntaxKind::COLUMN_TARGET_LIST).map(|list| list.children().count());
+        let source = child(set, SyntaxKind::PAREN_SELECT);
+        let columns = source.and_then(|source| self.survey.query_columns(&source));
+        match columns.filter(|columns| columns.complete) {
+            Some(columns) if Some(columns.names.len()) == width => Width::Same,
+            Some(_) => Width::Another,
+            None => Width::Unknown,
+        }
+    }
+
+    /// What is stored for an output of the query, where it is computed from that one alone.
+    fn output_stored(&self, storing: &Storing<'_>, store: &Store, index: usize) -> Option<String> {
+        let alone = store.value.columns().all(|name| name == &storing.column.name);
+        let typed = format!("(({})::{})", output_name(index), storing.column.base_type_sql);
+        alone.then(|| store.value.render(|_| typed.clone()))
+    }
+
+    /// Selects from the query of `(a, b) = (SELECT ...)`: each of its values is computed once.
+    fn select_outputs(&mut self, outputs: &Outputs) -> Result<(), Refusal> {
+        let list = child(&outputs.set, SyntaxKind::COLUMN_TARGET_LIST);
+        let source = child(&outputs.set, SyntaxKind::PAREN_SELECT);
+        let (Some(list), Some(source)) = (list, source) else { return Ok(()) };
         let range = self.piece.range_of(&source);
-        let bracketed = self.piece.source.get(range.clone()).is_some_and(|text| text.starts_with('('));
-        let at = list.children().position(|column| self.piece.range_of(&column).start == assignment.place.start);
-        let Some(at) = at.filter(|_| bracketed) else { return Ok(false) };
-        let names: Vec<String> = (0..list.children().count()).map(|index| format!("v{index}")).collect();
-        let values: Vec<String> = names.iter().map(|name| format!("crossfade_once.{name}")).collect();
-        let whole = both(values[at].clone());
-        self.insert(self.piece.range_of(&list).end - 1, format!(", {}", other.column.quoted()))?;
-        self.insert(range.start, format!("(SELECT {}, {whole} FROM ", values.join(", ")))?;
-        self.insert(range.end, format!(" AS crossfade_once({}))", names.join(", ")))?;
-        Ok(true)
+        let width = list.children().count();
+        let converted = |index: usize| outputs.converted.iter().find(|(at, _)| *at == index);
+        let mut values: Vec<String> = (0..width)
+            .map(|index| converted(index).map_or_else(|| output_name(index), |(_, value)| value.clone()))
+            .collect();
+        values.extend(outputs.beside.iter().map(|(_, value)| value.clone()));
+        let names: Vec<String> = (0..width).map(|index| format!("v{index}")).collect();
+        let columns: String = outputs.beside.iter().map(|(column, _)| format!(", {column}")).collect();
+        if !columns.is_empty() {
+            self.insert(self.piece.range_of(&list).end - 1, columns)?;
+        }
+        self.insert(range.start, format!("(SELECT {} FROM ", values.join(", ")))?;
+        self.insert(range.end, format!(" AS crossfade_once({}))", names.join(", ")))
     }
 
     /// A store's value: what is assigned for the columns in the statement, the row's own value for the others.
@@ -340,6 +412,16 @@ impl Plan<'_, '_> {
         });
         known.then_some(value)
     }
+}
+
+/// An output of the query that `(a, b) = (SELECT ...)` assigns.
+fn output_name(index: usize) -> String {
+    format!("crossfade_once.v{index}")
+}
+
+fn one_of_several(target: &Target<'_>, assignment: &Assignment) -> Refusal {
+    let why = "What is stored is computed from several columns, of which the statement gives one.";
+    refuse(target.rules, &format!("a value for column \"{}\"", assignment.name), why).at(assignment.place.start)
 }
 
 /// What DEFAULT for the session's column stands for, where that is a constant.

@@ -458,6 +458,12 @@ impl Plan<'_, '_> {
         self.edits.apply_within(self.piece.source, self.piece.range_of(node))
     }
 
+    /// Whether a value can be converted where it stands: the conversion needs it once, or it may be written again.
+    pub(super) fn converts_in_place(&self, store: &Store, column: &ViewColumn, value: &SyntaxNode) -> bool {
+        store.value.mentions(&column.name) == 1
+            || self.is_repeatable(value) && !self.edits.touch(self.piece.range_of(value))
+    }
+
     /// `up(expression)` in the place of `expression`, which is evaluated once.
     pub(super) fn wrap(
         &mut self,
@@ -474,7 +480,7 @@ impl Plan<'_, '_> {
             let why = "What is stored is computed from several columns, of which the statement gives one.";
             return Err(refuse(rules, &format!("a value for column \"{}\"", column.name), why).at(range.start));
         }
-        if once || self.is_repeatable(value) && !self.edits.touch(range.clone()) {
+        if self.converts_in_place(store, column, value) {
             let text = self.edited_text(value);
             let typed = format!("(({text})::{})", column.base_type_sql);
             let whole = store.value.render(|_| typed.clone());

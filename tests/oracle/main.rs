@@ -4,7 +4,7 @@
 //! Each case runs as it stands on an oracle database of the old shape and on one of the new shape; then as the rewriter
 //! has it on a database in the state of each phase. Compared are rows, column names, types, tags, errors with their
 //! places, types of parameters, and after a write every table and sequence. A refusal is allowed only where a case says
-//! so. `CROSSFADE_ORACLE=text` runs only the cases that contain the text.
+//! so. `CROSSFADE_ORACLE=text` runs only the cases that contain the text, `CROSSFADE_ORACLE_FILE=path` those of another file.
 //!
 //! What is left out is told in `run`.
 
@@ -38,12 +38,17 @@ const FILES: &[(&str, &str)] = &[
     ("catalog", include_str!("cases/catalog.sql")),
     ("lenses", include_str!("cases/lenses.sql")),
     ("types", include_str!("cases/types.sql")),
+    ("adversarial", include_str!("cases/adversarial.sql")),
     ("regressions", include_str!("cases/regressions.sql")),
 ];
 
 #[test]
 fn every_case_is_as_on_a_database_of_that_shape() {
-    let cases: Vec<Case> = FILES.iter().flat_map(|(file, text)| case::parse(file, text)).collect();
+    let own = std::env::var("CROSSFADE_ORACLE_FILE").ok().map(|path| (std::fs::read_to_string(&path), path));
+    let cases: Vec<Case> = match own {
+        Some((text, path)) => case::parse(&path, &text.expect("the file can be read")),
+        None => FILES.iter().flat_map(|(file, text)| case::parse(file, text)).collect(),
+    };
     let wanted = std::env::var("CROSSFADE_ORACLE").unwrap_or_default();
     let cases: Vec<Case> =
         cases.into_iter().filter(|case| case.steps.iter().any(|step| step.contains(&wanted))).collect();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossfade::migration::{Bucket, Percent, Phase, Route, Rules, Shape, TableView};
 use crossfade::schema::{Refusal, SqlState};
-use crossfade::sql::{Context, Edits, ErrorTexts, Names, Rewrite, mask_error, rewrite};
+use crossfade::sql::{Context, Edits, ErrorTexts, Names, Rewrite, Temporary, mask_error, rewrite};
 
 use crate::case::Case;
 use crate::client::{Client, Column, Reply, ResultSet, Row, ServerError};
@@ -226,10 +226,19 @@ impl Bench {
 
     fn names(&mut self) -> Names {
         let reply = self.client.must(
-            "SELECT unnest(current_schemas(true)); SELECT relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()",
+            "SELECT unnest(current_schemas(true)); SELECT relname, attname FROM pg_class c JOIN pg_attribute a ON \
+             attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE relnamespace = pg_my_temp_schema() ORDER BY 1, attnum",
         );
-        let first = |rows: &[Row]| rows.iter().filter_map(|row| row[0].as_deref().map(ident)).collect();
-        Names { path: first(&reply.results[0].rows), temporary: first(&reply.results[1].rows) }
+        let name = |row: &Row, at: usize| row[at].as_deref().map(ident).expect("a name");
+        let mut temporary: Vec<Temporary> = Vec::new();
+        for row in &reply.results[1].rows {
+            if temporary.last().is_none_or(|last| last.name != name(row, 0)) {
+                temporary.push(Temporary { name: name(row, 0), columns: Some(Vec::new()) });
+            }
+            let columns = temporary.last_mut().and_then(|last| last.columns.as_mut());
+            columns.expect("one was pushed").push(name(row, 1));
+        }
+        Names { path: reply.results[0].rows.iter().map(|row| name(row, 0)).collect(), temporary }
     }
 
     fn finish(&mut self, case: &Case, outcome: &mut Outcome) {

@@ -144,7 +144,9 @@ class Proxy:
         self.log = open(os.path.join(server.folder, "proxy.log"), "a")
         upstream = f"postgres://postgres@127.0.0.1:{server.port}/{database}"
         self.process = subprocess.Popen(
-            [program, "run", f"--listen=127.0.0.1:{self.port}", f"--admin=127.0.0.1:{self.admin}", f"--upstream={upstream}"],
+            [program, "run", f"--listen=127.0.0.1:{self.port}", f"--admin=127.0.0.1:{self.admin}", f"--upstream={upstream}",
+             # So that a busy machine does not fail one hold after the other.
+             "--hold-ms-max=5000"],
             stdout=self.log, stderr=self.log)
         until("the proxy is ready", lambda: self.call("GET", "/readyz")[0] == 200)
 
