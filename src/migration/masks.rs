@@ -485,9 +485,9 @@ impl Masking<'_> {
         )
     }
 
-    /// What `pg_class` says of the tables' constraints and triggers.
+    /// What `pg_class` says of the tables' columns, constraints and triggers.
     fn counts(&mut self) {
-        let (mut checks, mut triggers) = (String::new(), String::new());
+        let (mut columns, mut checks, mut triggers) = (String::new(), String::new(), String::new());
         for seen in self.tables {
             let oid = seen.oid;
             checks.push_str(&format!(
@@ -499,6 +499,17 @@ impl Masking<'_> {
                 " WHEN oid = {oid} THEN EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = {oid} AND NOT {})",
                 is_own("g.tgname")
             ));
+        }
+        for seen in self.tables {
+            if let Some(hidden) = seen.hidden_numbers() {
+                columns.push_str(&format!(
+                    " WHEN oid = {} THEN (relnatts - pg_catalog.cardinality({hidden}))::pg_catalog.int2",
+                    seen.oid
+                ));
+            }
+        }
+        if !columns.is_empty() {
+            self.columns.insert("relnatts", format!("CASE{columns} ELSE relnatts END"));
         }
         self.columns.insert("relchecks", format!("CASE{checks} ELSE relchecks END"));
         self.columns.insert("relhastriggers", format!("CASE{triggers} ELSE relhastriggers END"));
