@@ -101,7 +101,7 @@ impl Postgres {
             std::os::unix::fs::chown(scratch.path(), Some(uid), Some(gid))?;
         }
         let output = command(&self.binaries.join("pg_basebackup"), owner)
-            .args(["-R", "-X", "stream", "--checkpoint=fast", "--no-sync", "-U", SUPERUSER, "-D"])
+            .args(["-X", "stream", "--checkpoint=fast", "--no-sync", "-U", SUPERUSER, "-D"])
             .arg(&data)
             .args(["-d", &format!("host=127.0.0.1 port={}", self.port)])
             .output()?;
@@ -111,7 +111,11 @@ impl Postgres {
         }
         let port = free_port()?;
         let folder = scratch.path().display();
-        append(&data.join("postgresql.conf"), &format!("port = {port}\nunix_socket_directories = '{folder}'\n"))?;
+        // Not by `-R`, which writes settings that only a server of the program's own version knows.
+        let primary = format!("primary_conninfo = 'host=127.0.0.1 port={} user={SUPERUSER}'", self.port);
+        let settings = format!("port = {port}\nunix_socket_directories = '{folder}'\n{primary}\n");
+        append(&data.join("postgresql.conf"), &settings)?;
+        fs::write(data.join("standby.signal"), "")?;
         Postgres::run(scratch, &self.binaries, port, owner)
     }
 

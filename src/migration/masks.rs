@@ -158,13 +158,17 @@ impl Seen {
         format!("{schema} = {} AND {table} = {}", text(self.table.schema.as_str()), text(self.table.name.as_str()))
     }
 
-    /// The names of the table's NOT NULL constraints as `information_schema` makes them up, for the columns `which`.
+    /// The names of the table's NOT NULL constraints, for the columns `which`: those that `information_schema` makes up,
+    /// and from PostgreSQL 18 on, those that they have.
     fn not_null_names(&self, which: &str) -> String {
+        let oid = self.oid;
         format!(
             "(SELECT pg_catalog.concat(c.relnamespace, '_', c.oid, '_', h.attnum, '_not_null') \
              FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_attribute AS h ON h.attrelid = c.oid \
-             WHERE c.oid = {} AND {which})",
-            self.oid
+             WHERE c.oid = {oid} AND {which} \
+             UNION ALL SELECT k.conname::pg_catalog.text FROM pg_catalog.pg_constraint AS k \
+             JOIN pg_catalog.pg_attribute AS h ON h.attrelid = k.conrelid AND h.attnum = ANY (k.conkey) \
+             WHERE k.conrelid = {oid} AND k.contype = 'n' AND {which})"
         )
     }
 }
@@ -447,7 +451,7 @@ impl Masking<'_> {
             }
             (INFORMATION, "table_constraints" | "check_constraints") => {
                 self.filter.push(format!("NOT {}", is_own("constraint_name")));
-                self.made_up_constraints();
+                self.not_null_constraints();
                 if relation == "check_constraints" {
                     self.check_text();
                 }
@@ -485,9 +489,9 @@ impl Masking<'_> {
         )
     }
 
-    /// What `pg_class` says of the tables' constraints and triggers.
+    /// What `pg_class` says of the tables' columns, constraints and triggers.
     fn counts(&mut self) {
-        let (mut checks, mut triggers) = (String::new(), String::new());
+        let (mut columns, mut checks, mut triggers) = (String::new(), String::new(), String::new());
         for seen in self.tables {
             let oid = seen.oid;
             checks.push_str(&format!(
@@ -499,6 +503,17 @@ impl Masking<'_> {
                 " WHEN oid = {oid} THEN EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = {oid} AND NOT {})",
                 is_own("g.tgname")
             ));
+        }
+        for seen in self.tables {
+            if let Some(hidden) = seen.hidden_numbers() {
+                columns.push_str(&format!(
+                    " WHEN oid = {} THEN (relnatts - pg_catalog.cardinality({hidden}))::pg_catalog.int2",
+                    seen.oid
+                ));
+            }
+        }
+        if !columns.is_empty() {
+            self.columns.insert("relnatts", format!("CASE{columns} ELSE relnatts END"));
         }
         self.columns.insert("relchecks", format!("CASE{checks} ELSE relchecks END"));
         self.columns.insert("relhastriggers", format!("CASE{triggers} ELSE relhastriggers END"));
@@ -662,12 +677,14 @@ impl Masking<'_> {
         }
     }
 
-    /// NOT NULL of a column that does not exist for the session, under the name that `information_schema` makes up.
-    fn made_up_constraints(&mut self) {
+    /// NOT NULL of a column that does not exist for the session.
+    fn not_null_constraints(&mut self) {
         for seen in self.tables {
             if let Some(hidden) = seen.is_hidden("h.attname") {
-                let names = seen.not_null_names(&hidden);
-                self.filter.push(format!("NOT (constraint_name::pg_catalog.text IN {names})"));
+                let (schema, names) = (text(seen.table.schema.as_str()), seen.not_null_names(&hidden));
+                self.filter.push(format!(
+                    "NOT (constraint_schema = {schema} AND constraint_name::pg_catalog.text IN {names})"
+                ));
             }
         }
     }

@@ -46,8 +46,10 @@ impl From<io::Error> for Failure {
 impl From<StartupError> for Failure {
     fn from(error: StartupError) -> Failure {
         let state = match error {
+            // What does not begin as a packet of ours comes from no client of ours: PostgreSQL does not answer it either.
+            StartupError::Length => return Failure::Io(io::Error::new(io::ErrorKind::InvalidData, error)),
             StartupError::Version(..) => SqlState::UNSUPPORTED,
-            StartupError::Length | StartupError::Layout => SqlState::PROTOCOL_VIOLATION,
+            StartupError::Layout => SqlState::PROTOCOL_VIOLATION,
         };
         Failure::Refused(Refusal::new(state, error.to_string()))
     }

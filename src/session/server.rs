@@ -275,7 +275,9 @@ impl Session {
         match self.queue.failed() {
             Failed::Connection => Taken::Pass,
             Failed::Cycle => {
-                let masked = self.masked(body);
+                let note = self.queue.front().and_then(|entry| entry.note.as_ref());
+                let edited = note.is_some_and(|note| note.edited.is_some());
+                let masked = self.masked(body, edited);
                 let Some(note) = self.queue.front().and_then(|entry| entry.note.as_mut()) else {
                     return put(replaced(None, body, masked), message, out);
                 };
@@ -294,7 +296,8 @@ impl Session {
                     self.never_ran(entry);
                 }
                 self.skipping = until_sync;
-                let made = replaced(front.note.as_deref(), body, self.masked(body));
+                let edited = front.note.as_ref().is_some_and(|note| note.edited.is_some());
+                let made = replaced(front.note.as_deref(), body, self.masked(body, edited));
                 if let Some(touched) = front.note.as_ref().and_then(|note| note.touched) {
                     let time = host.now().saturating_duration_since(touched.sent_at);
                     host.answered(touched.route, time, true);
@@ -308,7 +311,7 @@ impl Session {
     }
 
     /// The fields of an error that name a stored column which the session's shape does not have, told in its names.
-    fn masked(&self, body: &[u8]) -> Vec<(u8, Option<String>)> {
+    fn masked(&self, body: &[u8], edited: bool) -> Vec<(u8, Option<String>)> {
         let (true, Some(pinned), Ok(shape)) = (self.reading, &self.pin, &self.view.shape) else { return Vec::new() };
         let text = |code| error_text(body, code).map(str::to_owned);
         let before = ErrorTexts {
@@ -319,6 +322,7 @@ impl Session {
             column: text(b'c'),
             table: text(b't'),
             schema: text(b's'),
+            edited,
         };
         let tables = pinned.rules.tables().map(|table| table.write_view(*shape));
         let after = tables.fold(before.clone(), |texts, view| mask_error(view, texts));

@@ -23,6 +23,8 @@ pub struct ErrorTexts {
     pub table: Option<String>,
     /// Field `s`: the schema of that table.
     pub schema: Option<String>,
+    /// Whether the statement that failed was sent with edits. Otherwise every name in it is the client's own.
+    pub edited: bool,
 }
 
 /// Tells the error in the names of that view. An error that says it is about another table stays as it is.
@@ -33,7 +35,7 @@ pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
         return error;
     }
     for (stored, seen) in &view.twins {
-        let pair = Pair { stored, seen, table: &view.storage.name };
+        let pair = Pair { stored, seen, table: &view.storage.name, edited: error.edited };
         if error.column.as_deref() == Some(stored.as_str()) {
             error.column = Some(seen.to_string());
         }
@@ -41,7 +43,10 @@ pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
         error.detail = error.detail.map(|text| pair.in_detail(&text));
         error.context = error.context.map(|text| pair.in_context(&text));
     }
-    error.detail = error.detail.map(|text| failing_row(view, &text).unwrap_or(text));
+    // The row of a view's check option has no table to it: it may be any table's.
+    if error.table.is_some() {
+        error.detail = error.detail.map(|text| failing_row(view, &text).unwrap_or(text));
+    }
     error.hint = error.hint.filter(|text| !suggests_hidden(view, text));
     error
 }
@@ -86,13 +91,15 @@ struct Pair<'a> {
     stored: &'a Ident,
     seen: &'a Ident,
     table: &'a Ident,
+    edited: bool,
 }
 
 impl Pair<'_> {
     /// `null value in column "handle" of relation "users" violates ...`, `column "handle" is of type ...`,
     /// `duplicate key value ...` (which names none).
     ///
-    /// A name that does not exist is one that the client wrote itself: it stays.
+    /// A name that does not exist is one that the client wrote itself: it stays. Where the table is not named, the column
+    /// may be another table's of the same name, unless the statement was edited.
     fn in_message(&self, text: &str) -> String {
         if text.ends_with("does not exist") {
             return text.to_owned();
@@ -101,7 +108,8 @@ impl Pair<'_> {
         let Some(at) = text.find(&named) else { return text.to_owned() };
         let after = &text[at + named.len()..];
         let of_table = format!(" of relation \"{}\"", self.table);
-        if !after.starts_with(&of_table) && !after.starts_with(" is of type ") {
+        let is_ours = after.starts_with(&of_table) || (self.edited && after.starts_with(" is of type "));
+        if !is_ours {
             return text.to_owned();
         }
         format!("{}column \"{}\"{after}", &text[..at], self.seen)
@@ -262,6 +270,23 @@ mod tests {
         row("Failing row contains (7, none, null).", "Failing row contains (7, null, none).");
         // Which comma is a value's own is not known.
         row("Failing row contains (7, a, b, null).", "Failing row contains (7, a, b, null).");
+    }
+
+    #[test]
+    fn a_failing_row_of_no_table_that_is_told_stays() {
+        // A view's check option: as many values, but of which table?
+        let told = "Failing row contains (7, none, null).";
+        let seen = ErrorTexts { detail: Some(told.to_owned()), ..ErrorTexts::default() };
+        check(seen, "", told, "", "");
+    }
+
+    #[test]
+    fn a_column_of_another_type_is_told_of_only_where_the_statement_was_edited() {
+        let message = "column \"handle\" is of type integer but expression is of type text";
+        let seen = ErrorTexts { message: Some(message.to_owned()), ..ErrorTexts::default() };
+        check(seen.clone(), message, "", "", "");
+        let told = "column \"username\" is of type integer but expression is of type text";
+        check(ErrorTexts { edited: true, ..seen }, told, "", "", "");
     }
 
     #[test]

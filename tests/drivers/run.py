@@ -59,9 +59,9 @@ def installed():
 
 
 class Stage:
-    """A throwaway PostgreSQL and a proxy before it."""
+    """A throwaway PostgreSQL and a proxy before it, with a table `users` in the database that it names."""
 
-    def __init__(self, crossfade):
+    def __init__(self, crossfade, database="postgres", table=TABLE):
         self.folder = tempfile.mkdtemp(prefix="crossfade-drivers-")
         self.port, self.proxy_port, self.admin_port = free_port(), free_port(), free_port()
         self.binaries = os.environ.get("CROSSFADE_PG_BIN") or installed()
@@ -73,18 +73,17 @@ class Stage:
         self.server(f"initdb -A trust -U postgres -D {data}")
         options = f"-p {self.port} -k {self.folder} -c fsync=off"
         self.server(f"pg_ctl -D {data} -o '{options}' -l {self.folder}/log -w start")
-        for command in TABLE.split(";"):
-            subprocess.run(
-                [f"{self.binaries}/psql", "-qX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", command],
-                check=True,
-            )
+        if database != "postgres":
+            self.ask(f"CREATE DATABASE {database}")
+        for command in table.split(";"):
+            self.ask(command, database)
         self.proxy = subprocess.Popen(
             [
                 crossfade,
                 "run",
                 f"--listen=127.0.0.1:{self.proxy_port}",
                 f"--admin=127.0.0.1:{self.admin_port}",
-                f"--upstream=postgres://postgres@127.0.0.1:{self.port}/postgres",
+                f"--upstream=postgres://postgres@127.0.0.1:{self.port}/{database}",
             ],
             stderr=open(f"{self.folder}/proxy.log", "w", encoding="utf-8"),
         )
@@ -93,6 +92,11 @@ class Stage:
         command = f"{self.binaries}/{command}"
         whole = ["su", "postgres", "-c", command] if os.getuid() == 0 else ["sh", "-c", command]
         subprocess.run(whole, check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+    def ask(self, sql, database="postgres"):
+        """Asks the server itself, past the proxy."""
+        target = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database]
+        subprocess.run([f"{self.binaries}/psql", "-qX", "-v", "ON_ERROR_STOP=1", *target, "-c", sql], check=True, stdout=subprocess.DEVNULL)
 
     def call(self, method, path, body=None, kind="application/json"):
         url = f"http://127.0.0.1:{self.admin_port}{path}"

@@ -27,7 +27,8 @@ enum Stored {
 
 /// A database of a shape: the column's name and type, and its place.
 fn schema(column: &str, type_sql: &str, stored: Stored) -> String {
-    let definition = format!("{column} {type_sql} NOT NULL DEFAULT 'nobody'");
+    // Constraints keep their names, from PostgreSQL 18 on NOT NULL too.
+    let definition = format!("{column} {type_sql} CONSTRAINT users_username_not_null NOT NULL DEFAULT 'nobody'");
     let (second, last) = match stored {
         Stored::Second => (definition, String::new()),
         Stored::Last => (

@@ -1,5 +1,6 @@
--- What clients ask the catalogs, as they send it: psql's \d, the introspection of Django, SQLAlchemy, Sequelize, Knex and
--- TypeORM, the metadata of pgjdbc, and the types of asyncpg and psycopg. A line `--;` ends a statement.
+-- What clients ask the catalogs, as they send it: psql's \d, the introspection of Django, SQLAlchemy, Sequelize, Knex,
+-- TypeORM, ActiveRecord and Prisma, the metadata of pgjdbc, and the types of asyncpg and psycopg; and what asks in the manner
+-- of GORM and Ecto. A line `--;` ends a statement.
 --;
 --! django
 SELECT
@@ -751,3 +752,426 @@ SELECT "ns"."nspname" AS "table_schema", "t"."relname" AS "table_name", "i"."rel
 --;
 --! typeorm
 SELECT "con"."conname" AS "constraint_name", "con"."nspname" AS "table_schema", "con"."relname" AS "table_name", "att2"."attname" AS "column_name", "ns"."nspname" AS "referenced_table_schema", "cl"."relname" AS "referenced_table_name", "att"."attname" AS "referenced_column_name", "con"."confdeltype" AS "on_delete", "con"."confupdtype" AS "on_update", "con"."condeferrable" AS "deferrable", "con"."condeferred" AS "deferred" FROM ( SELECT UNNEST ("con1"."conkey") AS "parent", UNNEST ("con1"."confkey") AS "child", "con1"."confrelid", "con1"."conrelid", "con1"."conname", "con1"."contype", "ns"."nspname", "cl"."relname", "con1"."condeferrable", CASE WHEN "con1"."condeferred" THEN 'INITIALLY DEFERRED' ELSE 'INITIALLY IMMEDIATE' END as condeferred, CASE "con1"."confdeltype" WHEN 'a' THEN 'NO ACTION' WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' END as "confdeltype", CASE "con1"."confupdtype" WHEN 'a' THEN 'NO ACTION' WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' END as "confupdtype" FROM "pg_class" "cl" INNER JOIN "pg_namespace" "ns" ON "cl"."relnamespace" = "ns"."oid" INNER JOIN "pg_constraint" "con1" ON "con1"."conrelid" = "cl"."oid" WHERE "con1"."contype" = 'f' AND (("ns"."nspname" = 'public' AND "cl"."relname" = 'users')) ) "con" INNER JOIN "pg_attribute" "att" ON "att"."attrelid" = "con"."confrelid" AND "att"."attnum" = "con"."child" INNER JOIN "pg_class" "cl" ON "cl"."oid" = "con"."confrelid"  AND "cl"."relispartition" = 'f'INNER JOIN "pg_namespace" "ns" ON "cl"."relnamespace" = "ns"."oid" INNER JOIN "pg_attribute" "att2" ON "att2"."attrelid" = "con"."conrelid" AND "att2"."attnum" = "con"."parent"
+--;
+--! activerecord
+SELECT c.relname FROM pg_class c LEFT JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind IN ('r','p')
+--;
+--! activerecord
+SELECT c.relname FROM pg_class c LEFT JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind IN ('v','m')
+--;
+--! activerecord
+SELECT c.relname FROM pg_class c LEFT JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind IN ('r','v','m','p','f')
+--;
+--! activerecord
+SELECT c.relname FROM pg_class c LEFT JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (current_schemas(false)) AND c.relname = 'users' AND c.relkind IN ('r','p')
+--;
+--! activerecord
+SELECT a.attname
+  FROM (
+         SELECT indrelid, indkey, generate_subscripts(indkey, 1) idx
+           FROM pg_index
+          WHERE indrelid = '"users"'::regclass
+            AND indisprimary
+       ) i
+  JOIN pg_attribute a
+    ON a.attrelid = i.indrelid
+   AND a.attnum = i.indkey[i.idx]
+ ORDER BY i.idx
+--;
+--! activerecord
+SELECT a.attname, format_type(a.atttypid, a.atttypmod),
+       pg_get_expr(d.adbin, d.adrelid), a.attnotnull, a.atttypid, a.atttypmod,
+       c.collname, col_description(a.attrelid, a.attnum) AS comment
+  FROM pg_attribute a
+  LEFT JOIN pg_attrdef d ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+  LEFT JOIN pg_type t ON a.atttypid = t.oid
+  LEFT JOIN pg_collation c ON a.attcollation = c.oid AND a.attcollation <> t.typcollation
+ WHERE a.attrelid = '"users"'::regclass
+   AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attnum
+--;
+--! activerecord
+SELECT distinct i.relname, d.indisunique, d.indkey, pg_get_indexdef(d.indexrelid), t.oid,
+                pg_catalog.obj_description(i.oid, 'pg_class') AS comment
+FROM pg_class t
+INNER JOIN pg_index d ON t.oid = d.indrelid
+INNER JOIN pg_class i ON d.indexrelid = i.oid
+LEFT JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE i.relkind IN ('i', 'I')
+  AND d.indisprimary = 'f'
+  AND t.relname = 'users'
+  AND n.nspname = ANY (current_schemas(false))
+ORDER BY i.relname
+--;
+--! activerecord
+SELECT a.attnum, a.attname
+FROM pg_attribute a
+WHERE a.attrelid = {oid of users}
+AND a.attnum IN (1,2,3)
+--;
+--! activerecord
+SELECT t2.oid::regclass::text AS to_table, a1.attname AS column, a2.attname AS primary_key, c.conname AS name, c.confupdtype AS on_update, c.confdeltype AS on_delete, c.convalidated AS valid
+FROM pg_constraint c
+JOIN pg_class t1 ON c.conrelid = t1.oid
+JOIN pg_class t2 ON c.confrelid = t2.oid
+JOIN pg_attribute a1 ON a1.attnum = c.conkey[1] AND a1.attrelid = t1.oid
+JOIN pg_attribute a2 ON a2.attnum = c.confkey[1] AND a2.attrelid = t2.oid
+JOIN pg_namespace t3 ON c.connamespace = t3.oid
+WHERE c.contype = 'f'
+  AND t1.relname = 'users'
+  AND t3.nspname = ANY (current_schemas(false))
+ORDER BY c.conname
+--;
+--! activerecord
+SELECT conname, pg_get_constraintdef(c.oid) AS constraintdef, c.convalidated AS valid
+            FROM pg_constraint c
+            JOIN pg_class t ON c.conrelid = t.oid
+            WHERE c.contype = 'c'
+              AND t.relname = 'users'
+--;
+--! activerecord
+SELECT pg_catalog.obj_description(c.oid, 'pg_class')
+FROM pg_catalog.pg_class c
+  LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = 'users'
+  AND c.relkind IN ('r','p')
+  AND n.nspname = ANY (current_schemas(false))
+--;
+--! activerecord
+SELECT attr.attname, nsp.nspname, seq.relname
+FROM pg_class      seq,
+     pg_attribute  attr,
+     pg_depend     dep,
+     pg_constraint cons,
+     pg_namespace  nsp
+WHERE seq.oid           = dep.objid
+  AND seq.relkind       = 'S'
+  AND attr.attrelid     = dep.refobjid
+  AND attr.attnum       = dep.refobjsubid
+  AND attr.attrelid     = cons.conrelid
+  AND attr.attnum       = cons.conkey[1]
+  AND seq.relnamespace  = nsp.oid
+  AND cons.contype      = 'p'
+  AND dep.classid       = 'pg_class'::regclass
+  AND dep.refobjid      = '"users"'::regclass
+--;
+--! activerecord
+SELECT pg_get_serial_sequence('users', 'id')
+--;
+--! activerecord
+SELECT a.attnum, a.attname
+FROM pg_attribute a
+WHERE a.attrelid = {oid of users}
+AND a.attnum IN (3)
+--;
+--! prisma
+--! parameters: {public}
+SELECT namespace.nspname as namespace_name
+FROM pg_namespace as namespace
+WHERE namespace.nspname = ANY ( $1 )
+ORDER BY namespace_name
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+  tbl.relname AS table_name,
+  namespace.nspname as namespace,
+  (tbl.relhassubclass and tbl.relkind = 'p') as is_partition,
+  (tbl.relhassubclass and tbl.relkind = 'r') as has_subclass,
+  tbl.relrowsecurity as has_row_level_security,
+  reloptions,
+  obj_description(tbl.oid, 'pg_class') as description
+FROM pg_class AS tbl
+INNER JOIN pg_namespace AS namespace ON namespace.oid = tbl.relnamespace
+WHERE
+  ( -- (relkind = 'r' and relispartition = 't') matches partition table "duplicates"
+    (tbl.relkind = 'r' AND tbl.relispartition = 'f')
+      OR -- when it's a partition
+    tbl.relkind = 'p'
+  )
+  AND namespace.nspname = ANY ( $1 )
+ORDER BY namespace, table_name
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+    schemainfo.nspname AS namespace,
+    tableinfo.relname AS table_name,
+	constr.conname AS constraint_name,
+	constr.contype AS constraint_type,
+	pg_get_constraintdef(constr.oid) AS constraint_definition,
+	constr.condeferrable AS is_deferrable,
+	constr.condeferred AS is_deferred
+FROM pg_constraint constr
+JOIN pg_class AS tableinfo
+	ON tableinfo.oid = constr.conrelid
+JOIN pg_namespace AS schemainfo
+	ON schemainfo.oid = tableinfo.relnamespace
+WHERE schemainfo.nspname = ANY ( $1 )
+	AND contype NOT IN ('p', 'u', 'f')
+ORDER BY namespace, table_name, constr.contype, constraint_name
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+    views.viewname AS view_name,
+    views.definition AS view_sql,
+    views.schemaname AS namespace,
+    obj_description(class.oid, 'pg_class') AS description
+FROM pg_catalog.pg_views views
+INNER JOIN pg_catalog.pg_namespace ns ON views.schemaname = ns.nspname
+INNER JOIN pg_catalog.pg_class class ON class.relnamespace = ns.oid AND class.relname = views.viewname
+WHERE schemaname = ANY ( $1 )
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+                t.typname AS name,
+                e.enumlabel AS value,
+                n.nspname AS namespace,
+                obj_description(t.oid, 'pg_type') AS description
+            FROM pg_type t
+            JOIN pg_enum e ON t.oid = e.enumtypid
+            JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+            WHERE n.nspname = ANY ( $1 )
+            ORDER BY e.enumsortorder
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+                t.typname AS name,
+                n.nspname AS namespace
+            FROM pg_type t
+            JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+            WHERE n.nspname = ANY ( $1 )
+              AND t.typtype = 'b' -- only base types
+              AND t.typinput::regproc::text <> 'array_in' -- exclude array types
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+                oid.namespace,
+                info.table_name,
+                info.column_name,
+                format_type(att.atttypid, att.atttypmod) as formatted_type,
+                info.numeric_precision,
+                info.numeric_scale,
+                info.numeric_precision_radix,
+                info.datetime_precision,
+                info.data_type,
+                info.udt_schema as type_schema_name,
+                info.udt_name as full_data_type,
+                pg_get_expr(attdef.adbin, attdef.adrelid) AS column_default,
+                info.is_nullable,
+                info.is_identity,
+                info.character_maximum_length,
+                col_description(att.attrelid, ordinal_position) AS description
+            FROM information_schema.columns info
+            JOIN pg_attribute att ON att.attname = info.column_name
+            JOIN (
+                 SELECT pg_class.oid, relname, pg_namespace.nspname as namespace
+                 FROM pg_class
+                 JOIN pg_namespace on pg_namespace.oid = pg_class.relnamespace
+                 AND pg_namespace.nspname = ANY ( $1 )
+                 WHERE reltype > 0
+                ) as oid on oid.oid = att.attrelid
+                  AND relname = info.table_name
+                  AND namespace = info.table_schema
+            LEFT OUTER JOIN pg_attrdef attdef ON attdef.adrelid = att.attrelid AND attdef.adnum = att.attnum AND table_schema = namespace
+            WHERE table_schema = ANY ( $1 )
+            ORDER BY namespace, table_name, ordinal_position
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+                con.oid         AS "con_id",
+                att2.attname    AS "child_column",
+                cl.relname      AS "parent_table",
+                att.attname     AS "parent_column",
+                con.confdeltype,
+                con.confupdtype,
+                rel_ns.nspname  AS "referenced_schema_name",
+                conname         AS constraint_name,
+                child,
+                parent,
+                table_name,
+                namespace,
+                condeferrable,
+                condeferred
+            FROM (SELECT
+                        ns.nspname AS "namespace",
+                        unnest(con1.conkey)                AS "parent",
+                        unnest(con1.confkey)                AS "child",
+                        cl.relname                          AS table_name,
+                        ns.nspname                          AS schema_name,
+                        generate_subscripts(con1.conkey, 1) AS colidx,
+                        con1.oid,
+                        con1.confrelid,
+                        con1.conrelid,
+                        con1.conname,
+                        con1.confdeltype,
+                        con1.confupdtype,
+                        con1.condeferrable                  AS condeferrable,
+                        con1.condeferred                    AS condeferred
+                FROM pg_class cl
+                        join pg_constraint con1 on con1.conrelid = cl.oid
+                        join pg_namespace ns on cl.relnamespace = ns.oid
+                WHERE
+                    ns.nspname = ANY ( $1 )
+                    and con1.contype = 'f'
+                ORDER BY colidx
+                ) con
+                    JOIN pg_attribute att on att.attrelid = con.confrelid and att.attnum = con.child
+                    JOIN pg_class cl on cl.oid = con.confrelid
+                    JOIN pg_attribute att2 on att2.attrelid = con.conrelid and att2.attnum = con.parent
+                    JOIN pg_class rel_cl on con.confrelid = rel_cl.oid
+                    JOIN pg_namespace rel_ns on rel_cl.relnamespace = rel_ns.oid
+            ORDER BY namespace, table_name, constraint_name, con_id, con.colidx
+--;
+--! prisma
+--! parameters: {public}
+WITH rawindex AS (
+    SELECT
+        indrelid,
+        indexrelid,
+        indisunique,
+        indisprimary,
+        unnest(indkey) AS indkeyid,
+        generate_subscripts(indkey, 1) AS indkeyidx,
+        unnest(indclass) AS indclass,
+        unnest(indoption) AS indoption
+    FROM pg_index -- https://www.postgresql.org/docs/current/catalog-pg-index.html
+    WHERE
+        indpred IS NULL -- filter out partial indexes
+        AND NOT indisexclusion -- filter out exclusion constraints
+)
+SELECT
+    schemainfo.nspname AS namespace,
+    indexinfo.relname AS index_name,
+    tableinfo.relname AS table_name,
+    columninfo.attname AS column_name,
+    rawindex.indisunique AS is_unique,
+    rawindex.indisprimary AS is_primary_key,
+    rawindex.indkeyidx AS column_index,
+    opclass.opcname AS opclass,
+    opclass.opcdefault AS opcdefault,
+    indexaccess.amname AS index_algo,
+    CASE rawindex.indoption & 1
+        WHEN 1 THEN 'DESC'
+        ELSE 'ASC' END
+        AS column_order,
+    CASE rawindex.indoption & 2
+        WHEN 2 THEN true
+        ELSE false END
+        AS nulls_first,
+    pc.condeferrable AS condeferrable,
+    pc.condeferred AS condeferred
+FROM
+    rawindex
+    INNER JOIN pg_class AS tableinfo ON tableinfo.oid = rawindex.indrelid
+    INNER JOIN pg_class AS indexinfo ON indexinfo.oid = rawindex.indexrelid
+    INNER JOIN pg_namespace AS schemainfo ON schemainfo.oid = tableinfo.relnamespace
+    LEFT JOIN pg_attribute AS columninfo
+        ON columninfo.attrelid = tableinfo.oid AND columninfo.attnum = rawindex.indkeyid
+    INNER JOIN pg_am AS indexaccess ON indexaccess.oid = indexinfo.relam
+    LEFT JOIN pg_opclass AS opclass -- left join because crdb has no opclasses
+        ON opclass.oid = rawindex.indclass
+    LEFT JOIN pg_constraint pc ON rawindex.indexrelid = pc.conindid AND pc.contype <> 'f'
+WHERE schemainfo.nspname = ANY ( $1 )
+ORDER BY namespace, table_name, index_name, column_index
+--;
+--! prisma
+--! parameters: {public}
+SELECT p.proname AS name, n.nspname as namespace,
+                CASE WHEN l.lanname = 'internal' THEN p.prosrc
+                     ELSE pg_get_functiondef(p.oid)
+                     END as definition
+            FROM pg_proc p
+            LEFT JOIN pg_namespace n ON p.pronamespace = n.oid
+            LEFT JOIN pg_language l ON p.prolang = l.oid
+            WHERE n.nspname = ANY ( $1 )
+--;
+--! prisma
+--! parameters: {public}
+SELECT
+                  sequence_name,
+                  sequence_schema AS namespace,
+                  start_value::INT8,
+                  minimum_value::INT8 AS min_value,
+                  maximum_value::INT8 AS max_value,
+                  increment::INT8 AS increment_by,
+                  (CASE cycle_option WHEN 'yes' THEN TRUE ELSE FALSE END) AS cycle,
+                  0::INT8 AS cache_size
+              FROM information_schema.sequences
+              WHERE sequence_schema = ANY ( $1 )
+              ORDER BY sequence_name
+--;
+--! gorm
+--! parameters: users | username
+SELECT count(*) FROM INFORMATION_SCHEMA.columns WHERE table_schema = CURRENT_SCHEMA() AND table_name = $1 AND column_name = $2
+--;
+--! gorm
+--! parameters: users | handle
+SELECT count(*) FROM INFORMATION_SCHEMA.columns WHERE table_schema = CURRENT_SCHEMA() AND table_name = $1 AND column_name = $2
+--;
+--! gorm
+--! parameters: users | users_lower
+SELECT count(*) FROM pg_indexes WHERE tablename = $1 AND indexname = $2 AND schemaname = CURRENT_SCHEMA()
+--;
+--! gorm
+--! parameters: users | users_named
+SELECT count(*) FROM INFORMATION_SCHEMA.table_constraints WHERE table_name = $1 AND constraint_name = $2
+--;
+--! gorm
+--! parameters: users
+SELECT f.column_name, f.is_nullable, f.udt_name, f.character_maximum_length, f.datetime_precision, 8 * y.typlen AS bits, f.column_default,
+  told.description, f.identity_increment
+FROM information_schema.columns f
+JOIN pg_type y ON y.typname = f.udt_name
+LEFT JOIN pg_catalog.pg_description told ON told.objsubid = f.ordinal_position AND told.objoid = (
+  SELECT r.oid FROM pg_catalog.pg_class r WHERE r.relname = f.table_name AND r.relnamespace = (
+    SELECT s.oid FROM pg_catalog.pg_namespace s WHERE s.nspname = f.table_schema))
+WHERE f.table_catalog = current_database() AND f.table_schema = 'public' AND f.table_name = $1
+--;
+--! gorm
+--! parameters: users
+SELECT f.column_name, k.constraint_name, k.constraint_type
+FROM information_schema.table_constraints k
+JOIN information_schema.constraint_column_usage u USING (constraint_schema, constraint_name)
+JOIN information_schema.columns f ON f.table_schema = k.constraint_schema AND k.table_name = f.table_name AND u.column_name = f.column_name
+WHERE k.constraint_type IN ('PRIMARY KEY', 'UNIQUE') AND f.table_name = $1
+--;
+--! gorm
+--! parameters: users | username
+SELECT description FROM pg_catalog.pg_description WHERE objoid = '"users"'::regclass AND objsubid = (SELECT ordinal_position FROM information_schema.columns WHERE table_name = $1 AND column_name = $2)
+--;
+--! gorm
+--! parameters: users
+SELECT r.relname, x.relname AS index_name, i.indisunique, i.indisprimary, f.attname
+FROM pg_index i
+LEFT JOIN pg_class r ON r.oid = i.indrelid
+LEFT JOIN pg_class x ON x.oid = i.indexrelid
+LEFT JOIN pg_attribute f ON f.attrelid = r.oid
+LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid
+WHERE f.attnum = ANY(i.indkey) AND k.oid IS NULL AND r.relkind = 'r' AND r.relname = $1
+--;
+--! gorm
+--! parameters: users
+SELECT f.attname, format_type(f.atttypid, f.atttypmod)
+FROM pg_attribute f JOIN pg_class r ON r.oid = f.attrelid
+JOIN information_schema.columns c ON c.table_name = r.relname AND c.column_name = f.attname
+WHERE f.attnum > 0 AND NOT f.attisdropped AND c.table_schema = 'public' AND r.relname = $1
+--;
+--! ecto
+SELECT t.oid, t.typname, t.typsend, t.typreceive, t.typoutput, t.typinput, coalesce(d.typelem, t.typelem), coalesce(r.rngsubtype, 0), ARRAY (
+  SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+)
+FROM pg_type AS t
+LEFT JOIN pg_type AS d ON t.typbasetype = d.oid
+LEFT JOIN pg_range AS r ON r.rngtypid = t.oid
+WHERE t.typname IN ('users', '_users', 'int8')
+--;
+--! ecto
+--! parameters: users
+SELECT 1 FROM information_schema.tables WHERE table_name = $1 AND table_schema = current_schema() LIMIT 1
+--;

@@ -314,6 +314,13 @@ ALTER TABLE public.users ADD CONSTRAINT users_username_key UNIQUE USING INDEX \"
 ALTER INDEX public.\"~crossfade_users-handle_i_2\" RENAME TO users_username_lower;
 ALTER TABLE public.\"User\" DROP COLUMN \"Screen Name\";
 ALTER TABLE public.scores DROP COLUMN score;
+-- From PostgreSQL 18 on, NOT NULL has a name.
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_constraint WHERE conname = 'users_handle_not_null') THEN
+    ALTER TABLE public.users RENAME CONSTRAINT users_handle_not_null TO users_username_not_null;
+    ALTER TABLE public.\"User\" RENAME CONSTRAINT \"User_Handle!_not_null\" TO \"User_Screen Name_not_null\";
+  END IF;
+END $$;
 ";
 
 const ORACLE_NEW_SQL: &str = "

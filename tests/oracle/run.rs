@@ -379,7 +379,7 @@ pub fn differences(
         }
     }
     if let Some(error) = got.last_mut().and_then(|reply| reply.error.as_mut()) {
-        setting.rules.tables().for_each(|table| mask(table.write_view(shape), error));
+        setting.rules.tables().for_each(|table| mask(table.write_view(shape), attempt.edits.is_some(), error));
     }
     if let Some(refusal) = &attempt.refused {
         let step = case.steps.get(got.len()).map(String::as_str).unwrap_or_default();
@@ -419,12 +419,13 @@ pub fn differences(
 }
 
 /// The error as the session tells it.
-fn mask(view: &TableView, error: &mut ServerError) {
+fn mask(view: &TableView, edited: bool, error: &mut ServerError) {
     let texts = ErrorTexts {
         message: Some(std::mem::take(&mut error.message)),
         detail: error.detail.take(),
         table: error.table.take(),
         column: error.column.take(),
+        edited,
         ..ErrorTexts::default()
     };
     let masked = mask_error(view, texts);

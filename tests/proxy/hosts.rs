@@ -4,10 +4,10 @@ use super::*;
 use crossfade::control::hosts::Target;
 use crossfade::proxy::{RoleFuture, Roles, Servers};
 
-/// A standby of the tests' server.
-fn standby() -> &'static Postgres {
+/// A standby of the tests' server, if one can be made.
+fn standby() -> Option<&'static Postgres> {
     static STANDBY: OnceLock<Postgres> = OnceLock::new();
-    STANDBY.get_or_init(|| server().standby().expect("a standby starts"))
+    is_copied().then(|| STANDBY.get_or_init(|| server().standby().expect("a standby starts")))
 }
 
 /// The role of each of these servers, asked on a connection of its own.
@@ -48,7 +48,8 @@ fn lands(ports: &[u16], target: Target) -> String {
 
 #[test]
 fn sessions_take_the_first_server_that_will_do() {
-    let (primary, standby) = (server().port(), standby().port());
+    let Some(standby) = standby() else { return };
+    let (primary, standby) = (server().port(), standby.port());
     let nobody = postgres::free_port().unwrap();
     for (ports, target, expected) in [
         (vec![primary, standby], Target::Any, "f"),
@@ -94,7 +95,8 @@ fn a_server_that_does_not_serve_yet_is_passed_over() {
 
 #[test]
 fn the_clients_own_choice_works_through_the_proxy() {
-    let (primary, standby) = (Running::start(), before(&[standby().port()], Target::Any));
+    let Some(standby) = standby() else { return };
+    let (primary, standby) = (Running::start(), before(&[standby.port()], Target::Any));
     let says = |ports: [u16; 2], attrs: &str| {
         let target = format!(
             "host=127.0.0.1,127.0.0.1 port={},{} user=postgres dbname=postgres target_session_attrs={attrs}",
@@ -122,8 +124,9 @@ fn the_clients_own_choice_works_through_the_proxy() {
 
 #[test]
 fn a_cancel_finds_the_host_of_its_session() {
+    let Some(standby) = standby() else { return };
     let nobody = postgres::free_port().unwrap();
-    let proxy = before(&[nobody, standby().port(), server().port()], Target::Primary);
+    let proxy = before(&[nobody, standby.port(), server().port()], Target::Primary);
     let mut raw = Raw::connect(proxy.port());
     raw.send(&startup(&[("user", "postgres"), ("database", "postgres"), ("application_name", "hosted")]));
     let key = loop {
@@ -149,11 +152,12 @@ fn a_cancel_finds_the_host_of_its_session() {
 
 #[test]
 fn a_table_under_migration_is_not_read_on_a_standby() {
+    let Some(standby) = standby() else { return };
     let database = database();
     psql(server().port(), &database, rename::TABLE);
-    let there = || psql_fails_or(standby().port(), &database, "SELECT count(*) FROM users") == "1";
+    let there = || psql_fails_or(standby.port(), &database, "SELECT count(*) FROM users") == "1";
     eventually("the table on the standby", there);
-    let proxy = before(&[standby().port()], Target::Any);
+    let proxy = before(&[standby.port()], Target::Any);
     rename::switch(&proxy, 1);
     let mut raw = Raw::login(proxy.port(), &database);
     assert_eq!(raw.query("SELECT username FROM users"), "E:0A000 Z:I");
@@ -184,7 +188,8 @@ fn psql_fails_or(port: u16, database: &str, sql: &str) -> String {
 
 #[test]
 fn the_control_plane_finds_the_primary() {
-    let (primary, standby) = (server().port(), standby().port());
+    let Some(standby) = standby() else { return };
+    let (primary, standby) = (server().port(), standby.port());
     let nobody = postgres::free_port().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -339,12 +339,20 @@ fn succeeds(mut command: Command) -> String {
 
 #[test]
 fn a_base_backup_passes() {
+    if !is_copied() {
+        return;
+    }
     let proxy = Running::start();
     let folder = tempfile::tempdir().unwrap();
     let mut backup = tool("pg_basebackup", proxy.port());
     backup.args(["-X", "stream", "--checkpoint=fast", "--no-sync", "-D"]).arg(folder.path().join("copy"));
     succeeds(backup);
-    let mut verify = Command::new(server().binaries().join("pg_verifybackup"));
+    let verify = server().binaries().join("pg_verifybackup");
+    if !verify.exists() {
+        println!("left out: pg_verifybackup of the server's version is not installed");
+        return;
+    }
+    let mut verify = Command::new(verify);
     verify.arg(folder.path().join("copy"));
     assert!(succeeds(verify).contains("successfully verified"));
 }

@@ -380,6 +380,9 @@ fn a_pooler_in_the_control_planes_way_is_told_at_the_start() {
 
 #[test]
 fn sessions_follow_the_primary_when_it_changes() {
+    if !is_copied() {
+        return;
+    }
     let binaries = postgres::find_binaries().unwrap();
     let primary = Postgres::start_with(&binaries, &[], None).unwrap();
     let standby = primary.standby().unwrap();

@@ -124,3 +124,6 @@ FROM information_schema.columns WHERE table_schema = 'public' AND table_name = '
 SELECT nope FROM pg_attribute
 
 SELECT pg_get_indexdef(1)
+
+SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relnatts <>
+  (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)
