@@ -25,6 +25,11 @@ impl Plan<'_, '_> {
                     self.reasons.push(format!("{table} is read as it stands, and the stars over it are written out"));
                     self.exposed[index].starred = true;
                 }
+                Some(_) if self.keeps_with_names_replaced(index) => {
+                    self.reasons.push(format!("{table} is read as it stands, under the names that are stored"));
+                    self.exposed[index].starred = true;
+                    self.replace_names(index)?;
+                }
                 None => {
                     self.reasons.push(format!("{table} is read as it stands: every name in use is stored as it is"))
                 }
@@ -79,6 +84,47 @@ impl Plan<'_, '_> {
             && read.view.columns.iter().all(ViewColumn::is_plain);
         let mut stars = self.survey.stars.iter().filter(|star| self.starred_reads(star).contains(&index));
         self.survey.binds && only_stars && stars.all(|star| self.can_be_written_out(star))
+    }
+
+    /// The same where columns only have other names in what is stored, and nothing but the table is read.
+    fn keeps_with_names_replaced(&self, index: usize) -> bool {
+        let survey = self.survey;
+        let read = &survey.reads[index];
+        let alone = survey.binds && survey.items.len() == 1 && !survey.natural && survey.usings.is_empty();
+        let by_name = !read.in_table_statement && !read.column_aliases && self.exposed[index].fallback.is_empty();
+        let renamed = read.view.columns.iter().all(|column| column.read.as_column().is_some());
+        // A name that the session does not have may be one that is stored.
+        let resolved = |reference: &Reference| match survey.resolve(reference) {
+            Found::Column(_) | Found::Output => true,
+            Found::Row(_) | Found::Merged(_) | Found::MissingIn(_) => false,
+            Found::Ambiguous | Found::Missing | Found::Unsure => false,
+        };
+        alone
+            && by_name
+            && renamed
+            && survey.references.iter().all(resolved)
+            && survey.stars.iter().all(|star| self.can_be_written_out(star))
+    }
+
+    /// Puts the stored names in the place of the session's, and keeps the names of the outputs.
+    fn replace_names(&mut self, index: usize) -> Result<(), Refusal> {
+        let survey = self.survey;
+        let view = survey.reads[index].view;
+        let mut edited: Vec<Range<usize>> = Vec::new();
+        for reference in survey.references.iter().filter(|reference| survey.resolve(reference) != Found::Output) {
+            let column = view.columns.iter().find(|c| c.name.as_str() == reference.column() && !c.is_plain());
+            let Some(stored) = column.and_then(|column| column.read.as_column()) else { continue };
+            let Some(start) = reference.places.last().copied() else { continue };
+            let end = self.piece.token_at(start).map_or(start, |token| token.end);
+            self.replace(start..end, stored.quoted())?;
+            edited.push(start..end);
+        }
+        let Some(statement) = survey.reads[index].node.ancestors().last() else { return Ok(()) };
+        let clauses = statement.descendants().filter(|node| node.kind() == SyntaxKind::SELECT_CLAUSE);
+        for list in clauses.filter_map(|clause| child(&clause, SyntaxKind::TARGET_LIST)) {
+            self.name_outputs(&list, &edited)?;
+        }
+        Ok(())
     }
 
     /// Tables of one name from two schemas may stand side by side; two inline views may not.
@@ -434,7 +480,17 @@ impl Plan<'_, '_> {
         let mut list = Vec::new();
         for item in self.starred_items(star).into_iter().map(|item| &survey.items[item]) {
             for name in &item.columns.names {
-                list.push(format!("{}.{}", item.alias_sql, quote(name)));
+                let stored = match item.source {
+                    Source::Read(read) if !self.exposed[read].inlined => {
+                        let column = survey.reads[read].view.columns.iter().find(|c| c.name.as_str() == name);
+                        column.filter(|column| !column.is_plain()).and_then(|column| column.read.as_column())
+                    }
+                    Source::Read(_) | Source::Target(_) | Source::Excluded(_) | Source::Other => None,
+                };
+                list.push(match stored {
+                    Some(stored) => format!("{}.{} AS {}", item.alias_sql, stored.quoted(), quote(name)),
+                    None => format!("{}.{}", item.alias_sql, quote(name)),
+                });
             }
         }
         self.replace(self.piece.range_of(&star.node), list.join(", "))
