@@ -9,6 +9,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 use super::plan::{Plan, SYSTEM_COLUMNS, ambiguous_column, refuse, undefined_column};
 use super::resolve::Found;
 use super::survey::{Grouped, Read, RefContext, Reference, ScopeId, Source, Star, child, has_token, is_query};
+use super::writes::{output, value};
 use crate::migration::{TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal};
 
@@ -26,7 +27,8 @@ impl Plan<'_, '_> {
                     self.exposed[index].starred = true;
                 }
                 Some(_) if self.keeps_with_names_replaced(index) => {
-                    self.reasons.push(format!("{table} is read as it stands, under the names that are stored"));
+                    self.reasons
+                        .push(format!("{table} is read as it stands, with what is stored in the place of its columns"));
                     self.exposed[index].starred = true;
                     self.replace_names(index)?;
                 }
@@ -86,13 +88,13 @@ impl Plan<'_, '_> {
         self.survey.binds && only_stars && stars.all(|star| self.can_be_written_out(star))
     }
 
-    /// The same where columns only have other names in what is stored, and nothing but the table is read.
+    /// The same where columns are stored otherwise, and nothing but the table is read: then each of its columns can be put
+    /// where it is named.
     fn keeps_with_names_replaced(&self, index: usize) -> bool {
         let survey = self.survey;
         let read = &survey.reads[index];
         let alone = survey.binds && survey.items.len() == 1 && !survey.natural && survey.usings.is_empty();
         let by_name = !read.in_table_statement && !read.column_aliases && self.exposed[index].fallback.is_empty();
-        let renamed = read.view.columns.iter().all(|column| column.read.as_column().is_some());
         // A name that the session does not have may be one that is stored.
         let resolved = |reference: &Reference| match survey.resolve(reference) {
             Found::Column(_) | Found::Output => true,
@@ -101,23 +103,25 @@ impl Plan<'_, '_> {
         };
         alone
             && by_name
-            && renamed
             && survey.references.iter().all(resolved)
             && survey.stars.iter().all(|star| self.can_be_written_out(star))
     }
 
-    /// Puts the stored names in the place of the session's, and keeps the names of the outputs.
+    /// Puts what is stored in the place of the session's names, and keeps the names of the outputs.
     fn replace_names(&mut self, index: usize) -> Result<(), Refusal> {
         let survey = self.survey;
-        let view = survey.reads[index].view;
+        let read = &survey.reads[index];
+        let alias = survey.items[read.item].alias_sql.as_str();
         let mut edited: Vec<Range<usize>> = Vec::new();
         for reference in survey.references.iter().filter(|reference| survey.resolve(reference) != Found::Output) {
-            let column = view.columns.iter().find(|c| c.name.as_str() == reference.column() && !c.is_plain());
-            let Some(stored) = column.and_then(|column| column.read.as_column()) else { continue };
-            let Some(start) = reference.places.last().copied() else { continue };
-            let end = self.piece.token_at(start).map_or(start, |token| token.end);
-            self.replace(start..end, stored.quoted())?;
-            edited.push(start..end);
+            let mut columns = read.view.columns.iter();
+            let Some(column) = columns.find(|c| c.name.as_str() == reference.column() && !c.is_plain()) else {
+                continue;
+            };
+            let value = value(column, alias);
+            let range = self.piece.range_of(&reference.node);
+            self.replace(range.clone(), if column.read.as_column().is_some() { value } else { format!("({value})") })?;
+            edited.push(range);
         }
         let Some(statement) = survey.reads[index].node.ancestors().last() else { return Ok(()) };
         let clauses = statement.descendants().filter(|node| node.kind() == SyntaxKind::SELECT_CLAUSE);
@@ -480,15 +484,14 @@ impl Plan<'_, '_> {
         let mut list = Vec::new();
         for item in self.starred_items(star).into_iter().map(|item| &survey.items[item]) {
             for name in &item.columns.names {
-                let stored = match item.source {
+                let column = match item.source {
                     Source::Read(read) if !self.exposed[read].inlined => {
-                        let column = survey.reads[read].view.columns.iter().find(|c| c.name.as_str() == name);
-                        column.filter(|column| !column.is_plain()).and_then(|column| column.read.as_column())
+                        survey.reads[read].view.columns.iter().find(|c| c.name.as_str() == name)
                     }
                     Source::Read(_) | Source::Target(_) | Source::Excluded(_) | Source::Other => None,
                 };
-                list.push(match stored {
-                    Some(stored) => format!("{}.{} AS {}", item.alias_sql, stored.quoted(), quote(name)),
+                list.push(match column {
+                    Some(column) => output(column, &item.alias_sql),
                     None => format!("{}.{}", item.alias_sql, quote(name)),
                 });
             }

@@ -548,14 +548,14 @@ pub(super) fn retyped(target: &Target<'_>, store: &Store, column: &ViewColumn) -
         .is_some_and(|stored| stored.base_type_sql != column.base_type_sql)
 }
 
-/// A column of RETURNING, under the session's name.
-fn output(column: &ViewColumn, alias: &str) -> String {
+/// A column of a list, under the session's name.
+pub(super) fn output(column: &ViewColumn, alias: &str) -> String {
     let text = value(column, alias);
     if column.is_plain() { text } else { format!("{text} AS {}", column.name.quoted()) }
 }
 
-/// A column of a target, as the session sees it.
-fn value(column: &ViewColumn, alias: &str) -> String {
+/// A column of a table that is not read through a view, as the session sees it.
+pub(super) fn value(column: &ViewColumn, alias: &str) -> String {
     column.read.render(|name| format!("{alias}.{}", name.quoted()))
 }
 

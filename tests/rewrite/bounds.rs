@@ -274,11 +274,11 @@ fn a_view_of_the_table_alone_stays_one_that_can_be_written_through() {
         (
             "CREATE VIEW v AS SELECT * FROM users WHERE username > 'a' WITH CHECK OPTION",
             "CREATE VIEW v AS SELECT users.id, users.handle AS username, users.email, users.score, users.tags FROM users WHERE \
-             handle > 'a' WITH CHECK OPTION",
+             users.handle > 'a' WITH CHECK OPTION",
         ),
         (
             "CREATE VIEW v AS SELECT u.username, lower(username), username x FROM users u ORDER BY username",
-            "CREATE VIEW v AS SELECT u.handle AS username, lower(handle) AS lower, handle x FROM users u ORDER BY username",
+            "CREATE VIEW v AS SELECT u.handle AS username, lower(u.handle) AS lower, u.handle x FROM users u ORDER BY username",
         ),
     ] {
         assert_eq!(edited(text), sent);

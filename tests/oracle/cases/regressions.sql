@@ -227,6 +227,24 @@ SELECT * FROM made
 --! refusable: a view of the other schema
 --! shapes: old new
 
+CREATE VIEW made AS SELECT u.*, upper(u.username) FROM public.users AS u WHERE u.username > 'a' WITH CHECK OPTION;;
+INSERT INTO made (email) VALUES ('e');;
+UPDATE made SET email = username || '2' WHERE username = 'bob' RETURNING id, username, upper;;
+DELETE FROM made WHERE username = 'alice' RETURNING username;;
+SELECT id, username, email FROM made ORDER BY id
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT age, count(*) AS n, age || '!' AS told FROM members WHERE age <> '4' GROUP BY age ORDER BY age;;
+SELECT * FROM made
+--! shapes: old
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT id, age FROM members WHERE age <> '4';;
+UPDATE made SET id = id + 100 WHERE age = '30' RETURNING *;;
+SELECT * FROM members ORDER BY id
+--! shapes: old
+--! refusable: a view of the other schema
+
 CREATE VIEW made AS SELECT u.*, o.amount FROM users u JOIN orders o ON o.user_id = u.id;;
 SELECT * FROM made ORDER BY id, amount
 --! refusable: a view binds to the storage
