@@ -9,6 +9,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 use super::plan::{Plan, SYSTEM_COLUMNS, ambiguous_column, refuse, undefined_column};
 use super::resolve::Found;
 use super::survey::{Grouped, Read, RefContext, Reference, ScopeId, Source, Star, child, has_token, is_query};
+use super::writes::{output, value};
 use crate::migration::{TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal};
 
@@ -24,6 +25,12 @@ impl Plan<'_, '_> {
                 Some(_) if self.keeps_with_stars_written_out(index) => {
                     self.reasons.push(format!("{table} is read as it stands, and the stars over it are written out"));
                     self.exposed[index].starred = true;
+                }
+                Some(_) if self.keeps_with_names_replaced(index) => {
+                    self.reasons
+                        .push(format!("{table} is read as it stands, with what is stored in the place of its columns"));
+                    self.exposed[index].starred = true;
+                    self.replace_names(index)?;
                 }
                 None => {
                     self.reasons.push(format!("{table} is read as it stands: every name in use is stored as it is"))
@@ -79,6 +86,49 @@ impl Plan<'_, '_> {
             && read.view.columns.iter().all(ViewColumn::is_plain);
         let mut stars = self.survey.stars.iter().filter(|star| self.starred_reads(star).contains(&index));
         self.survey.binds && only_stars && stars.all(|star| self.can_be_written_out(star))
+    }
+
+    /// The same where columns are stored otherwise, and nothing but the table is read: then each of its columns can be put
+    /// where it is named.
+    fn keeps_with_names_replaced(&self, index: usize) -> bool {
+        let survey = self.survey;
+        let read = &survey.reads[index];
+        let alone = survey.binds && survey.items.len() == 1 && !survey.natural && survey.usings.is_empty();
+        let by_name = !read.in_table_statement && !read.column_aliases && self.exposed[index].fallback.is_empty();
+        // A name that the session does not have may be one that is stored.
+        let resolved = |reference: &Reference| match survey.resolve(reference) {
+            Found::Column(_) | Found::Output => true,
+            Found::Row(_) | Found::Merged(_) | Found::MissingIn(_) => false,
+            Found::Ambiguous | Found::Missing | Found::Unsure => false,
+        };
+        alone
+            && by_name
+            && survey.references.iter().all(resolved)
+            && survey.stars.iter().all(|star| self.can_be_written_out(star))
+    }
+
+    /// Puts what is stored in the place of the session's names, and keeps the names of the outputs.
+    fn replace_names(&mut self, index: usize) -> Result<(), Refusal> {
+        let survey = self.survey;
+        let read = &survey.reads[index];
+        let alias = survey.items[read.item].alias_sql.as_str();
+        let mut edited: Vec<Range<usize>> = Vec::new();
+        for reference in survey.references.iter().filter(|reference| survey.resolve(reference) != Found::Output) {
+            let mut columns = read.view.columns.iter();
+            let Some(column) = columns.find(|c| c.name.as_str() == reference.column() && !c.is_plain()) else {
+                continue;
+            };
+            let value = value(column, alias);
+            let range = self.piece.range_of(&reference.node);
+            self.replace(range.clone(), if column.read.as_column().is_some() { value } else { format!("({value})") })?;
+            edited.push(range);
+        }
+        let Some(statement) = survey.reads[index].node.ancestors().last() else { return Ok(()) };
+        let clauses = statement.descendants().filter(|node| node.kind() == SyntaxKind::SELECT_CLAUSE);
+        for list in clauses.filter_map(|clause| child(&clause, SyntaxKind::TARGET_LIST)) {
+            self.name_outputs(&list, &edited)?;
+        }
+        Ok(())
     }
 
     /// Tables of one name from two schemas may stand side by side; two inline views may not.
@@ -434,7 +484,16 @@ impl Plan<'_, '_> {
         let mut list = Vec::new();
         for item in self.starred_items(star).into_iter().map(|item| &survey.items[item]) {
             for name in &item.columns.names {
-                list.push(format!("{}.{}", item.alias_sql, quote(name)));
+                let column = match item.source {
+                    Source::Read(read) if !self.exposed[read].inlined => {
+                        survey.reads[read].view.columns.iter().find(|c| c.name.as_str() == name)
+                    }
+                    Source::Read(_) | Source::Target(_) | Source::Excluded(_) | Source::Other => None,
+                };
+                list.push(match column {
+                    Some(column) => output(column, &item.alias_sql),
+                    None => format!("{}.{}", item.alias_sql, quote(name)),
+                });
             }
         }
         self.replace(self.piece.range_of(&star.node), list.join(", "))

@@ -78,7 +78,10 @@ impl Plan<'_, '_> {
         }
         for target in &survey.targets {
             self.refuse_row_functions(target)?;
-            self.name_outputs(target, &edited)?;
+            let returning = child(&target.node, SyntaxKind::RETURNING_CLAUSE);
+            if let Some(list) = returning.and_then(|clause| child(&clause, SyntaxKind::TARGET_LIST)) {
+                self.name_outputs(&list, &edited)?;
+            }
         }
         Ok(())
     }
@@ -390,10 +393,8 @@ impl Plan<'_, '_> {
         Ok(in_row.then_some(range))
     }
 
-    /// Gives the outputs of RETURNING their names back where an edit would have changed them.
-    fn name_outputs(&mut self, target: &Target<'_>, edited: &[Range<usize>]) -> Result<(), Refusal> {
-        let Some(returning) = child(&target.node, SyntaxKind::RETURNING_CLAUSE) else { return Ok(()) };
-        let Some(list) = child(&returning, SyntaxKind::TARGET_LIST) else { return Ok(()) };
+    /// Gives the outputs of a list their names back where an edit would have changed them.
+    pub(super) fn name_outputs(&mut self, list: &SyntaxNode, edited: &[Range<usize>]) -> Result<(), Refusal> {
         for output in list.children().filter(|c| c.kind() == SyntaxKind::TARGET) {
             let range = self.piece.range_of(&output);
             let touched = edited.iter().any(|edit| edit.start >= range.start && edit.end <= range.end);
@@ -547,14 +548,14 @@ pub(super) fn retyped(target: &Target<'_>, store: &Store, column: &ViewColumn) -
         .is_some_and(|stored| stored.base_type_sql != column.base_type_sql)
 }
 
-/// A column of RETURNING, under the session's name.
-fn output(column: &ViewColumn, alias: &str) -> String {
+/// A column of a list, under the session's name.
+pub(super) fn output(column: &ViewColumn, alias: &str) -> String {
     let text = value(column, alias);
     if column.is_plain() { text } else { format!("{text} AS {}", column.name.quoted()) }
 }
 
-/// A column of a target, as the session sees it.
-fn value(column: &ViewColumn, alias: &str) -> String {
+/// A column of a table that is not read through a view, as the session sees it.
+pub(super) fn value(column: &ViewColumn, alias: &str) -> String {
     column.read.render(|name| format!("{alias}.{}", name.quoted()))
 }
 

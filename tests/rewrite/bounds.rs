@@ -266,3 +266,27 @@ fn code_passes_while_both_columns_are_stored() {
     assert_eq!(rewrite("DO $$ BEGIN UPDATE users SET score = score * 2; END $$", &cx), Rewrite::Unchanged);
     assert!(matches!(rewrite("DO $$ BEGIN INSERT INTO users VALUES (1, 'a', 'b'); END $$", &cx), Rewrite::Refused(_)));
 }
+
+/// A view that is made once the old column is gone can be written through like one over the table that was.
+#[test]
+fn a_view_of_the_table_alone_stays_one_that_can_be_written_through() {
+    for (text, sent) in [
+        (
+            "CREATE VIEW v AS SELECT * FROM users WHERE username > 'a' WITH CHECK OPTION",
+            "CREATE VIEW v AS SELECT users.id, users.handle AS username, users.email, users.score, users.tags FROM users WHERE \
+             users.handle > 'a' WITH CHECK OPTION",
+        ),
+        (
+            "CREATE VIEW v AS SELECT u.username, lower(username), username x FROM users u ORDER BY username",
+            "CREATE VIEW v AS SELECT u.handle AS username, lower(u.handle) AS lower, u.handle x FROM users u ORDER BY username",
+        ),
+    ] {
+        assert_eq!(edited(text), sent);
+    }
+    for text in [
+        "CREATE VIEW v AS SELECT u.username FROM users u JOIN posts p ON p.id = u.id",
+        "CREATE VIEW v AS SELECT u FROM users u",
+    ] {
+        assert!(edited(text).contains("(SELECT "), "{text}");
+    }
+}

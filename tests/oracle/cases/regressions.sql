@@ -202,6 +202,49 @@ SELECT id, username, email FROM made ORDER BY id
 --! phases: shielded dual_writing verified ramping
 --! refusable: a view of the other schema
 
+CREATE VIEW made AS SELECT u.*, upper(u."Screen Name") FROM public."User" AS u WHERE u."Screen Name" > 'A' WITH CHECK OPTION;;
+INSERT INTO made ("Id", "Screen Name", "order") VALUES (9, 'Through a view', 3);;
+UPDATE made SET "Screen Name" = "Screen Name" || '2' WHERE "Screen Name" = 'Cy' RETURNING "Id", "Screen Name", upper;;
+DELETE FROM made WHERE "Screen Name" = 'Ann Lee' RETURNING "Screen Name";;
+SELECT * FROM made ORDER BY "Id"
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT "Id", "User"."Screen Name", public."User"."order", "Screen Name" AS other FROM "User" ORDER BY "Screen Name", 4;;
+UPDATE made SET other = 'v' WHERE "Id" = 1 RETURNING "Id", other;;
+SELECT * FROM made ORDER BY "Id"
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT "Screen Name", count(*) AS n FROM "User" GROUP BY "Screen Name" HAVING max("Screen Name") > 'a' ORDER BY n, "Screen Name";;
+SELECT * FROM made ORDER BY 1
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT (SELECT "Screen Name") AS x, "order" AS "Screen Name" FROM "User" ORDER BY "Screen Name", x;;
+SELECT x, "Screen Name" FROM made
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT coalesce("Screen Name", 'x'), "Handle!" FROM "User";;
+SELECT * FROM made
+--! refusable: a view of the other schema
+--! shapes: old new
+
+CREATE VIEW made AS SELECT u.*, upper(u.username) FROM public.users AS u WHERE u.username > 'a' WITH CHECK OPTION;;
+INSERT INTO made (email) VALUES ('e');;
+UPDATE made SET email = username || '2' WHERE username = 'bob' RETURNING id, username, upper;;
+DELETE FROM made WHERE username = 'alice' RETURNING username;;
+SELECT id, username, email FROM made ORDER BY id
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT age, count(*) AS n, age || '!' AS told FROM members WHERE age <> '4' GROUP BY age ORDER BY age;;
+SELECT * FROM made
+--! shapes: old
+--! refusable: a view of the other schema
+
+CREATE VIEW made AS SELECT id, age FROM members WHERE age <> '4';;
+UPDATE made SET id = id + 100 WHERE age = '30' RETURNING *;;
+SELECT * FROM members ORDER BY id
+--! shapes: old
+--! refusable: a view of the other schema
+
 CREATE VIEW made AS SELECT u.*, o.amount FROM users u JOIN orders o ON o.user_id = u.id;;
 SELECT * FROM made ORDER BY id, amount
 --! refusable: a view binds to the storage
