@@ -183,7 +183,10 @@ fn hold_statement(text: &str, seen: &Seen, truth: &truth::Statement, tally: &mut
         tally.note(Difference::Kind, statement, format_args!("{:?} and not {:?}", seen.kind, truth.verb));
     }
     let is_cte = |named: &Named| named.schema.is_empty() && truth.ctes.contains(&named.name);
-    let wanted: Vec<&Named> = truth.relations.iter().filter(|named| !named.made && !is_cte(named)).collect();
+    // The session's temporary tables go by this name, and none of them is under migration.
+    let is_temporary = |named: &Named| named.schema == "pg_temp";
+    let of_rules = |named: &&Named| !named.made && !is_cte(named) && !is_temporary(named);
+    let wanted: Vec<&Named> = truth.relations.iter().filter(of_rules).collect();
     match &seen.first {
         Reading::NotAsked if reads(truth.verb) => {
             tally.note(Difference::FirstReader, statement, "it is not read at all");
