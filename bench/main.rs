@@ -105,7 +105,7 @@ fn wanted(options: &Options, section: Section) -> bool {
 }
 
 async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
-    let settings = [("shared_buffers", "512MB"), ("synchronous_commit", "off"), ("max_connections", "1300")];
+    let settings = [("shared_buffers", "512MB"), ("synchronous_commit", "off"), ("max_connections", "2300")];
     let postgres = Postgres::start(&settings)?;
     let bench = Bench {
         seconds: options.seconds,
