@@ -1,7 +1,7 @@
 //! The process's own runtime, beside those of the proxy's threads.
 //!
 //! A thread that relays has no timers of its own: tokio's would read the clock and look for what is due around every
-//! wait for events, which costs a twentieth of the time that a small transaction spends outside of the kernel. What has a
+//! wait for events, which is a twentieth of the instructions of a small transaction outside of the kernel. What has a
 //! deadline takes it from here and is woken across threads, which happens at logins and ends only.
 
 use std::future::Future;

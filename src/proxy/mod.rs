@@ -1,7 +1,7 @@
 //! Sockets: accepts clients, connects each to the server, and moves bytes between the two past a session.
 //!
-//! Thin: what a byte means is `session`'s affair. One current_thread runtime for every two cores; a session's two sockets live on
-//! one thread and never move. Nothing is shared per message: no lock, no timer, no allocation, no log line.
+//! Thin: what a byte means is `session`'s affair. One current_thread runtime for every two cores; a session's two sockets
+//! live on one thread and never move. Nothing is shared per message: no lock, no timer, no allocation, no log line.
 
 mod background;
 mod host;

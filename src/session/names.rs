@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use crate::migration::{Rules, Shape};
 use crate::schema::Ident;
-use crate::sql::{Kind, Names, Statement, Statements, Temporary};
+use crate::sql::{Kind, Names, Statement, Statements, Temporary, Word};
 
 /// The question about these tables under migration. Each name goes and comes as the hexadecimal digits of its UTF-8,
 /// whatever the session's encoding and string syntax are.
@@ -104,24 +104,6 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
 fn temporary(words: &str) -> Option<Temporary> {
     let mut names = words.split(' ').map(|word| Ident::new(&String::from_utf8(from_hex(word.as_bytes())?).ok()?).ok());
     Some(Temporary { name: names.next()??, columns: Some(names.collect::<Option<_>>()?) })
-}
-
-#[cfg(test)]
-#[test]
-fn of_two_relations_of_a_name_the_one_whose_columns_are_known_stays() {
-    let row = |kind: &str, value: &str| {
-        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
-        vec![Some(kind.as_bytes().to_vec()), Some(hex.into_bytes())]
-    };
-    // `users` with `id` and `ö b`; `empty`.
-    let rows = [row("2", "users"), row("6", "7573657273 6964 c3b62062"), row("6", "656d707479"), row("2", "other")];
-    let names = read_names(&rows).expect("an answer").names;
-    let shown: Vec<String> = names.temporary.iter().map(|t| format!("{} {:?}", t.name.as_str(), t.columns)).collect();
-    let ident = |name: &str| Ident::new(name).expect("a name");
-    assert_eq!(names.temporary(&ident("users")).and_then(|t| t.columns.clone()), Some(vec![ident("id"), ident("ö b")]));
-    assert_eq!(names.temporary(&ident("empty")).and_then(|t| t.columns.clone()), Some(Vec::new()));
-    assert_eq!(names.temporary(&ident("other")).and_then(|t| t.columns.clone()), None);
-    assert_eq!(shown.len(), 3, "{shown:?}");
 }
 
 /// A prepared statement as PostgreSQL has it.
@@ -280,42 +262,33 @@ pub(super) fn touch_no_table(statements: &Statements) -> bool {
     })
 }
 
-/// A lower-case word that is looked for by the letter that SQL has least often.
-#[derive(Debug)]
-pub(super) struct Word {
-    letters: &'static [u8],
-    seldom: usize,
-}
-
+/// Words whose bytes a text must have in it, to do what they say.
 pub(super) const EXECUTE: Word = Word::new(b"execute");
 const INTO: Word = Word::new(b"into");
 const CREATE: Word = Word::new(b"create");
 
-impl Word {
-    const fn new(letters: &'static [u8]) -> Word {
-        /// The most seldom first.
-        const SELDOM: &[u8] = b"xqzjkvywgbpfhmudconlitrase";
-        let mut rank = 0;
-        while rank < SELDOM.len() {
-            let mut seldom = 0;
-            while seldom < letters.len() {
-                if letters[seldom] == SELDOM[rank] {
-                    return Word { letters, seldom };
-                }
-                seldom += 1;
-            }
-            rank += 1;
-        }
-        Word { letters, seldom: 0 }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Whether its bytes are in a text, in any case, wherever: a cheap first look.
-    pub fn is_in(&self, text: &[u8]) -> bool {
-        let Word { letters, seldom } = *self;
-        memchr::memchr2_iter(letters[seldom], letters[seldom].to_ascii_uppercase(), text).any(|at| {
-            let from = at.checked_sub(seldom);
-            let found = from.and_then(|from| text.get(from..from + letters.len()));
-            found.is_some_and(|found| found.eq_ignore_ascii_case(letters))
-        })
+    #[test]
+    fn of_two_relations_of_a_name_the_one_whose_columns_are_known_stays() {
+        let row = |kind: &str, value: &str| {
+            let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+            vec![Some(kind.as_bytes().to_vec()), Some(hex.into_bytes())]
+        };
+        // `users` with `id` and `ö b`; `empty`.
+        let rows = [row("2", "users"), row("6", "7573657273 6964 c3b62062"), row("6", "656d707479"), row("2", "other")];
+        let names = read_names(&rows).expect("an answer").names;
+        let shown: Vec<String> =
+            names.temporary.iter().map(|t| format!("{} {:?}", t.name.as_str(), t.columns)).collect();
+        let ident = |name: &str| Ident::new(name).expect("a name");
+        assert_eq!(
+            names.temporary(&ident("users")).and_then(|t| t.columns.clone()),
+            Some(vec![ident("id"), ident("ö b")])
+        );
+        assert_eq!(names.temporary(&ident("empty")).and_then(|t| t.columns.clone()), Some(Vec::new()));
+        assert_eq!(names.temporary(&ident("other")).and_then(|t| t.columns.clone()), None);
+        assert_eq!(shown.len(), 3, "{shown:?}");
     }
 }

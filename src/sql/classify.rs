@@ -7,6 +7,9 @@ use std::ops::Range;
 use memchr::{memchr, memchr_iter};
 
 use super::lex::{self, Lexer, Token, TokenKind};
+use super::word::Word;
+
+const SET_CONFIG: Word = Word::new(b"set_config");
 
 /// The statements of one text, empty ones left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -190,7 +193,7 @@ fn classify_plain(text: &[u8], standard_conforming_strings: bool) -> Option<Stat
     (first.kind == TokenKind::Word).then(|| Statement {
         range: first.start..body.len(),
         kind,
-        calls_set_config: names_set_config(body),
+        calls_set_config: SET_CONFIG.is_in(body),
     })
 }
 
@@ -200,15 +203,6 @@ fn match_word<T>(bytes: &[u8], choose: impl FnOnce(&[u8]) -> Option<T>) -> Optio
     folded.copy_from_slice(bytes);
     folded.make_ascii_lowercase();
     choose(folded)
-}
-
-fn names_set_config(bytes: &[u8]) -> bool {
-    const NAME: &[u8] = b"set_config";
-    // Its last letter is the one that SQL has least often.
-    memchr::memchr2_iter(b'g', b'G', bytes).any(|at| {
-        let from = (at + 1).checked_sub(NAME.len());
-        from.and_then(|from| bytes.get(from..=at)).is_some_and(|found| found.eq_ignore_ascii_case(NAME))
-    })
 }
 
 /// The token ranges between the semicolons that end statements: none inside brackets or a `BEGIN ATOMIC` body.
@@ -259,7 +253,7 @@ fn is_label(text: &[u8], token: &Token) -> bool {
 
 fn describe(text: &[u8], tokens: &[Token]) -> Option<Statement> {
     let range = tokens.first()?.start..tokens.last()?.end;
-    let calls_set_config = names_set_config(text.get(range.clone())?);
+    let calls_set_config = SET_CONFIG.is_in(text.get(range.clone())?);
     Some(Statement { kind: Words { text, tokens }.kind(), range, calls_set_config })
 }
 

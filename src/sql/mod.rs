@@ -25,6 +25,7 @@ mod survey;
 mod template;
 mod tend;
 mod update;
+mod word;
 mod writes;
 
 pub use cache::PlanCache;
@@ -34,6 +35,7 @@ pub use mask::{ErrorTexts, mask_error};
 pub use screen::{Mention, Screen};
 pub use seen::{Reading, Seen, Verb, seen};
 pub use template::{Planned, Verdict};
+pub use word::Word;
 
 use crate::migration::masks::finds_unqualified;
 use crate::migration::{Bucket, OnUnsupported, Rules, Shape};

@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use memchr::{memchr_iter, memchr2_iter};
+use memchr::memchr_iter;
 
 use super::lex::{self, Lexer, TokenKind};
+use super::word::{self, commonness};
 use crate::migration::Rules;
 use crate::migration::masks::{CATALOG_NEEDLES, is_catalog_name};
 
@@ -172,15 +173,10 @@ impl Needle {
     }
 
     fn is_in(&self, text: &[u8]) -> bool {
-        let Some(&rare) = self.lower.get(self.rare) else { return true };
-        if let Some(skips) = &self.skips {
-            return self.is_skipped_to(skips, text);
+        match &self.skips {
+            Some(skips) => self.is_skipped_to(skips, text),
+            None => word::is_in(&self.lower, self.rare, text),
         }
-        memchr2_iter(rare, rare.to_ascii_uppercase(), text).any(|at| {
-            at.checked_sub(self.rare)
-                .and_then(|from| text.get(from..from + self.lower.len()))
-                .is_some_and(|found| found.eq_ignore_ascii_case(&self.lower))
-        })
     }
 
     fn is_skipped_to(&self, skips: &[u8; 256], text: &[u8]) -> bool {
@@ -230,18 +226,6 @@ fn has_unicode_name(text: &[u8]) -> bool {
 
 /// Bytes that are no more common than this are found at once.
 const SELDOM: u8 = 4;
-
-/// How often SQL has a byte, roughly: letters of keywords and of short names are the worst to search for.
-fn commonness(byte: u8) -> u8 {
-    match byte {
-        b'e' | b's' | b't' | b' ' => 9,
-        b'r' | b'a' | b'i' | b'n' | b'o' => 8,
-        b'l' | b'c' | b'd' | b'm' | b'u' | b'_' => 6,
-        b'f' | b'h' | b'p' | b'w' | b'b' | b'g' => 4,
-        b'y' | b'v' | b'k' | b'0'..=b'9' => 2,
-        _ => 1,
-    }
-}
 
 #[cfg(test)]
 mod tests {
