@@ -21,6 +21,9 @@ const FINGERPRINT_SQL: &str = include_str!("sql/fingerprint.sql");
 const USER_SCHEMA_SQL: &str =
     "n.nspname NOT IN ('pg_catalog', 'information_schema', 'crossfade') AND n.nspname !~ '^pg_(toast|temp)'";
 
+/// Our own views, of pg_class c in pg_namespace n: some statements go through them.
+const OWN_VIEW_SQL: &str = "n.nspname = 'crossfade' AND c.relkind = 'v'";
+
 /// Why the catalog could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -83,13 +86,13 @@ pub async fn settle(client: &Client) -> Result<(), CatalogError> {
     client.batch_execute(sql).await.map_err(postgres("set up a control session"))
 }
 
-/// All relations of the user's, and those of the system schemas that are read for a session's shape.
+/// All relations of the user's, our own views, and those of the system schemas that are read for a session's shape.
 pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
     let context = "read the catalog";
     let masked: Vec<String> = masked_relations().map(|(schema, name)| format!("('{schema}', '{name}')")).collect();
     let sql = format!(
         "SELECT {RELATION_SQL} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND ({USER_SCHEMA_SQL} OR (n.nspname, c.relname) IN ({}))",
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND ({USER_SCHEMA_SQL} OR {OWN_VIEW_SQL} OR (n.nspname, c.relname) IN ({}))",
         masked.join(", ")
     );
     let rows = client.query(&sql, &[]).await.map_err(postgres(context))?;
@@ -103,7 +106,7 @@ pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
 
 /// The state of the catalog as one comparable value.
 pub async fn fingerprint(client: &Client) -> Result<Fingerprint, CatalogError> {
-    let sql = FINGERPRINT_SQL.replace("{user}", USER_SCHEMA_SQL);
+    let sql = FINGERPRINT_SQL.replace("{user}", &format!("({USER_SCHEMA_SQL} OR {OWN_VIEW_SQL})"));
     let row = client.query_one(&sql, &[]).await.map_err(postgres("look for catalog changes"))?;
     Ok(Fingerprint(row.get(0)))
 }

@@ -469,10 +469,35 @@ impl<S: Sidecar> Driver<S> {
     }
 
     /// Any phase before contracted → rolling_back; a migration that did nothing yet is rolled back at once.
+    ///
+    /// From contracting by way of soaking: with the default on the new column, a proxy that writes the old one alone
+    /// could not tell NULL from nothing, and one that writes the new one alone could not where it is on the old column.
     async fn turn_back(&mut self, row: &MigrationRow) -> Result<Flow, Error> {
-        let to = if row.phase == Phase::Planned { Phase::RolledBack } else { Phase::RollingBack };
+        let to = match row.phase {
+            Phase::Planned => Phase::RolledBack,
+            Phase::Contracting => Phase::Soaking,
+            Phase::Shielded
+            | Phase::Expanded
+            | Phase::DualWriting
+            | Phase::Backfilling
+            | Phase::Verified
+            | Phase::Ramping
+            | Phase::Soaking
+            | Phase::Contracted
+            | Phase::RollingBack
+            | Phase::RolledBack => Phase::RollingBack,
+        };
         let facts = facts::gather(&self.session, row, true).await?;
         facts::refuse_if_blocked("the migration cannot be rolled back", gate::blockers(&facts, to))?;
+        if matches!(row.phase, Phase::Ramping | Phase::Soaking) {
+            let leave = ddl::leave_contracting(&row.migration);
+            if !steps::is_done(self.session.client(), &leave).await? {
+                if let Some(wait) = self.unsettled(row).await? {
+                    return Ok(wait);
+                }
+                return self.carry_out(row, &[leave], to, "rollback").await;
+            }
+        }
         self.advance(row, to, "rollback").await
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::resolve::{FunctionKind, LensFunction, Migration, VALUE, is_exact_type};
 use super::text::{all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step, over_new, over_old};
 use super::walk::key_json;
-use super::{Blocker, Expr, Invalid, LensColumn, Misfits, Phase, rules};
+use super::{Blocker, Expr, Invalid, LensColumn, Misfits, Phase, copies, rules};
 use crate::schema::{
     ColumnDetail, Constraint, ConstraintKind, ForeignKey, Ident, Index, IndexKey, QualifiedName, TableDetail,
 };
@@ -263,21 +263,25 @@ pub fn set_sync_mode(migration: &Migration, mode: SyncMode) -> Step {
     }
 }
 
-/// The trigger's function. Called only for rows that are out of step (see `text::out_of_step`); whatever it does, they
-/// are in step afterwards, in quarantine, or refused.
+/// The trigger's function.
 fn sync_function(migration: &Migration, mode: SyncMode) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION crossfade.{}() RETURNS trigger LANGUAGE plpgsql AS {}",
+        migration.sync_function().quoted(),
+        dollar_quoted(&sync_text(migration, mode))
+    )
+}
+
+/// The text of the trigger's function. Called only for rows that are out of step (see `text::out_of_step`); whatever it does, they
+/// are in step afterwards, in quarantine, or refused.
+fn sync_text(migration: &Migration, mode: SyncMode) -> String {
     let body = match mode {
         SyncMode::Quarantine | SyncMode::Strict | SyncMode::Refusing => {
             format!("{}{}", old_wins(migration), old_decides(migration, &misfit(migration, mode)))
         }
         SyncMode::Contracting => format!("{}{}", new_wins(migration), old_decides(migration, &refused(migration))),
     };
-    let text = format!("\nDECLARE\n  new_decides boolean;\nBEGIN\n{body}END\n");
-    format!(
-        "CREATE OR REPLACE FUNCTION crossfade.{}() RETURNS trigger LANGUAGE plpgsql AS {}",
-        migration.sync_function().quoted(),
-        dollar_quoted(&text)
-    )
+    format!("\nDECLARE\n  new_decides boolean;\nBEGIN\n{body}END\n")
 }
 
 /// Old decides, unless new was written and old was not.
@@ -294,7 +298,8 @@ fn old_wins(migration: &Migration) -> String {
     )
 }
 
-/// New decides, unless old was written and new was not.
+/// New decides, unless old was written and new was not, or old was written and does not fit: a proxy whose transaction
+/// began before contracting stores such a value beside NULL, and it must be refused rather than lost.
 ///
 /// Where old had a default, it has moved to new: an old value in an INSERT was then given by the statement, and a new
 /// one perhaps not.
@@ -305,9 +310,10 @@ fn new_wins(migration: &Migration) -> String {
     };
     format!(
         "  IF TG_OP = 'INSERT' THEN\n    new_decides := {on_insert};\n  \
-         ELSE\n    new_decides := {new_changed} OR NOT {old_changed};\n  END IF;\n  \
+         ELSE\n    new_decides := NOT {old_changed} OR {new_changed}{fits};\n  END IF;\n  \
          IF new_decides THEN\n{down}    RETURN NEW;\n  END IF;\n",
         new_changed = changed(&migration.lens.new),
+        fits = all_fit(migration, "NEW").map(|fits| format!(" AND ({fits})")).unwrap_or_default(),
         old_changed = changed(&migration.lens.old),
         down = assign_old(migration, "    "),
     )
@@ -783,8 +789,8 @@ fn action(letter: &str) -> &'static str {
     }
 }
 
-/// What must hold before the proxies stop naming the old column: NOT NULL on the new one, the trigger in contracting
-/// mode, the default moved. (soaking → contracting)
+/// What must hold before the proxies stop naming the old column: NOT NULL on the new one, a way for COPY, the trigger in
+/// contracting mode, the default moved. (soaking → contracting)
 pub fn enter_contracting(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
     let mut steps = Vec::new();
     let table = migration.lens.table.quoted();
@@ -793,6 +799,7 @@ pub fn enter_contracting(migration: &Migration, detail: &TableDetail) -> Vec<Ste
             steps.extend(not_null(migration, new.stored()));
         }
     }
+    steps.extend(copies::create(migration, detail));
     let mut switch = set_sync_mode(migration, SyncMode::Contracting);
     if let ([old], [new]) = (&*migration.lens.old, &*migration.lens.new)
         && let Some(moved) = migration.moved_default(new)
@@ -807,6 +814,42 @@ pub fn enter_contracting(migration: &Migration, detail: &TableDetail) -> Vec<Ste
     }
     steps.push(switch);
     steps
+}
+
+/// Undoes what entering `contracting` did, while proxies write both columns or neither: old wins again, and has its
+/// default. (on the way from soaking or ramping to rolling_back; done already where contracting was never entered)
+pub fn leave_contracting(migration: &Migration) -> Step {
+    let table = migration.lens.table.quoted();
+    let default = migration.carried.default.as_ref();
+    let mut statements = vec![sync_function(migration, SyncMode::Strict)];
+    let mut done = format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure({}) AND prosrc = {})",
+        literal(&format!("crossfade.{}()", migration.sync_function().quoted())),
+        literal(&sync_text(migration, SyncMode::Strict))
+    );
+    if let Some(default) = default {
+        statements.insert(0, format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
+        for new in &migration.lens.new {
+            statements.push(format!("ALTER TABLE {table} ALTER COLUMN {} DROP DEFAULT", new.stored().quoted()));
+        }
+        for old in &migration.lens.old {
+            statements
+                .push(format!("ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT {default}", old.stored().quoted()));
+            done.push_str(&format!(
+                " AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = {}::regclass AND attname = {} AND atthasdef)",
+                literal(&table),
+                literal(old.stored().as_str())
+            ));
+        }
+    }
+    Step {
+        name: "let old win again".into(),
+        statements,
+        lock: if default.is_some() { Lock::AccessExclusive } else { Lock::None },
+        transactional: true,
+        done_when: Some(done),
+        note: "the trigger keeps new in step with old again, and the default is the old column's".into(),
+    }
 }
 
 /// NOT NULL without a scan under an exclusive lock: PostgreSQL takes a validated CHECK for proof.
@@ -889,6 +932,7 @@ pub fn contract(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>
         return Err(blockers);
     }
     statements.extend(take_not_null_names(migration, detail));
+    statements.extend(copies::after_contract(migration, detail));
     statements.push(format!("DROP FUNCTION IF EXISTS crossfade.{}()", migration.sync_function().quoted()));
     statements.extend(migration.functions.iter().filter(|f| !serves_contracted(migration, f)).map(drop_function));
     statements.push(forget_quarantine(migration));
@@ -1010,6 +1054,7 @@ pub fn rollback(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
         statements.push(format!("ALTER TABLE {table} DROP COLUMN IF EXISTS {}", new.stored().quoted()));
     }
     statements.push(format!("DROP FUNCTION IF EXISTS crossfade.{}()", migration.sync_function().quoted()));
+    statements.extend(copies::drop(migration));
     statements.extend(migration.functions.iter().map(drop_function));
     statements.push(forget_quarantine(migration));
     let gone: Vec<String> =

@@ -114,7 +114,7 @@ impl Facts {
 /// | verified | ramping, rolling_back |
 /// | ramping | soaking, rolling_back (and ramping again, with another share) |
 /// | soaking | contracting, ramping, rolling_back |
-/// | contracting | contracted, rolling_back |
+/// | contracting | contracted, soaking |
 /// | rolling_back | rolled_back |
 /// | contracted, rolled_back | none |
 pub fn next(phase: Phase) -> &'static [Phase] {
@@ -127,7 +127,8 @@ pub fn next(phase: Phase) -> &'static [Phase] {
         Phase::Verified => &[Phase::Ramping, Phase::RollingBack],
         Phase::Ramping => &[Phase::Ramping, Phase::Soaking, Phase::RollingBack],
         Phase::Soaking => &[Phase::Contracting, Phase::Ramping, Phase::RollingBack],
-        Phase::Contracting => &[Phase::Contracted, Phase::RollingBack],
+        // On the way back both columns are written for a while, so that the default can move back to the old one.
+        Phase::Contracting => &[Phase::Contracted, Phase::Soaking],
         Phase::RollingBack => &[Phase::RolledBack],
         Phase::Contracted | Phase::RolledBack => &[],
     }
@@ -141,6 +142,7 @@ pub fn blockers(facts: &Facts, target: Phase) -> Vec<Blocker> {
     match target {
         // A way back is never blocked by the state of the data, nor by a pause.
         Phase::RollingBack => {}
+        Phase::Soaking if facts.phase == Phase::Contracting => {}
         Phase::Planned => found.extend(rivals(facts)),
         Phase::RolledBack => found.extend(unsettled(facts)),
         Phase::Shielded => {
@@ -392,8 +394,8 @@ mod tests {
     #[test]
     fn every_phase_before_contracted_has_a_way_back() {
         for phase in Phase::ALL.into_iter().filter(|phase| !phase.is_final()) {
-            let back = next(phase).iter().any(|to| matches!(to, Phase::RollingBack | Phase::RolledBack));
-            assert!(back, "{phase}");
+            let back = |phase| next(phase).iter().any(|to| matches!(to, Phase::RollingBack | Phase::RolledBack));
+            assert!(back(phase) || next(phase).iter().any(|to| *to < phase && back(*to)), "{phase}");
         }
         assert!(next(Phase::Contracted).is_empty());
     }

@@ -71,6 +71,15 @@ impl Lens {
         self.new.iter().any(|column| column.stored() != &column.name)
     }
 
+    /// Whether an old column's values are not what the new storage holds as it is: they are converted on their way, or are
+    /// of another type.
+    pub fn converts(&self) -> bool {
+        self.new.iter().any(|new| {
+            let source = new.from.assign.as_column().and_then(|name| self.old.iter().find(|old| &old.name == name));
+            source.is_none_or(|old| old.base_type_sql != new.base_type_sql)
+        })
+    }
+
     /// The column that stores what the old shape calls so, while there is old storage.
     pub fn old_stored(&self, name: &Ident) -> Ident {
         stored(&self.old, name)

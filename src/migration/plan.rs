@@ -161,7 +161,8 @@ fn rollback_from(phase: Phase) -> &'static str {
             "reads go back to the old column, which is complete, then the statements of the rollback run"
         }
         Phase::Contracting => {
-            "proxies name the old column again, which the trigger kept complete, then the statements of the rollback run"
+            "proxies write both columns again, the default moves back to the old one, which the trigger kept complete; then \
+             the statements of the rollback run"
         }
         Phase::Contracted => "impossible: start a migration the other way",
         Phase::RollingBack | Phase::RolledBack => "is what is being done",

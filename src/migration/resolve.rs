@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::near::nearest;
 use super::spec::{Change, ColumnChange, MigrationName, MigrationSpec};
 use super::{Blocker, Conversion, Expr, Invalid, Lens, LensColumn, Misfits, OnUnsupported};
-use crate::schema::{Column, ConstraintKind, ForeignKey, Ident, RelationKind, TableDetail};
+use crate::schema::{Column, ConstraintKind, ForeignKey, Ident, QualifiedName, RelationKind, TableDetail};
 
 /// A migration, resolved against the database that it will run on. Stored as JSON in `crossfade.migrations`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,8 +257,18 @@ impl Migration {
 
     /// The sync trigger's function, in the schema `crossfade`.
     pub fn sync_function(&self) -> Ident {
-        own_name(format!("{}_sync", mangled(&self.name)))
+        own_name(format!("{}_sync", mangled(self.name.as_str())))
     }
+
+    /// The view that old sessions copy into once only the new storage is left (see `copies`).
+    pub(crate) fn copy_view(&self) -> QualifiedName {
+        copy_view(self.name.as_str())
+    }
+}
+
+/// The same of the migration of that name.
+pub(super) fn copy_view(migration: &str) -> QualifiedName {
+    QualifiedName { schema: own_name("crossfade".to_owned()), name: own_name(format!("{}_copy", mangled(migration))) }
 }
 
 /// What every name of ours on a user's table begins with: it sorts behind every other ASCII name.
@@ -274,8 +284,8 @@ fn own_name(text: String) -> Ident {
     Ident::new(&text).expect("a migration's name leaves room for our prefix and suffix")
 }
 
-fn mangled(name: &MigrationName) -> String {
-    name.as_str().replace('-', "_")
+fn mangled(name: &str) -> String {
+    name.replace('-', "_")
 }
 
 /// FNV-1a, 32 bits: short, and the same for ever.
@@ -567,7 +577,7 @@ impl Ways<'_> {
         let checked = kind != FunctionKind::Value && kind != FunctionKind::Fallback;
         let declared = asked.custom.is_some();
         LensFunction {
-            name: own_name(format!("{}_{}_{suffix}", mangled(self.name), asked.direction.name())),
+            name: own_name(format!("{}_{}_{suffix}", mangled(self.name.as_str()), asked.direction.name())),
             parameters: vec![(asked.column.clone(), asked.from.base_type_sql.clone())],
             body: match (kind, fallback) {
                 (FunctionKind::Fallback, Some(fallback)) => fallback.clone(),

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::masks::{Masks, Seen};
+use super::resolve::copy_view;
 use super::text::distinct;
 use super::{Bucket, Epoch, Expr, Lens, LensColumn, Misfits, OnUnsupported, Percent, Phase, Route, Shape};
 use crate::schema::{Catalog, Ident, QualifiedName, Relation};
@@ -142,6 +143,7 @@ pub struct TableRules {
     reads: Percent,
     read_views: [[TableView; 2]; 3],
     write_views: [TableView; 3],
+    copy_view: Option<QualifiedName>,
     seen: [Seen; 3],
 }
 
@@ -173,6 +175,7 @@ impl TableRules {
             read_views: Shape::ALL
                 .map(|shape| Route::ALL.map(|route| derive(shape, storage_read(migration.phase, route)).derive())),
             write_views: Shape::ALL.map(|shape| derive(shape, storage_read(migration.phase, Route::Old)).derive()),
+            copy_view: copies_through_view(migration).then(|| copy_view(&migration.name)),
             seen: Shape::ALL.map(|shape| {
                 let [old, new] = [Storage::Old, Storage::New].map(|storage| derive(shape, storage).derive());
                 Seen::new(relation, &old, &new, &lens)
@@ -194,6 +197,23 @@ impl TableRules {
     pub fn write_view(&self, shape: Shape) -> &TableView {
         &self.write_views[shape as usize]
     }
+
+    /// The view through which COPY FROM stores columns of the old shape that it cannot store as they come. Not there where
+    /// the migration was completed by a proxy that did not know of it.
+    pub fn copy_view(&self) -> Option<&QualifiedName> {
+        self.copy_view.as_ref()
+    }
+}
+
+/// Whether the old shape's values are stored in the new storage alone, and are converted.
+fn copies_through_view(migration: &ActiveMigration) -> bool {
+    let written = written(migration.phase, Side::Old);
+    !written.old && migration.lens.converts()
+}
+
+/// The table as an old session sees and writes it in that phase.
+pub(super) fn old_view(lens: &Lens, phase: Phase, relation: &Relation) -> TableView {
+    View { lens, phase, relation, shape: Shape::Old, storage: storage_read(phase, Route::Old) }.derive()
 }
 
 /// One table as one session sees it: what its columns are, where each is read from, and what storing into one sets.

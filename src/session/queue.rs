@@ -167,6 +167,7 @@ impl<N> Queue<N> {
         }
         while self.entries.get(1).is_some_and(|entry| entry.asked == Asked::Sync) {
             self.entries.remove(1);
+            self.syncs_ignored += 1;
         }
         match self.entries.get(1).map(|entry| entry.asked) {
             Some(Asked::CopyEnd) => drop(self.entries.remove(1)),
@@ -199,10 +200,9 @@ impl<N> Queue<N> {
 
     /// An error.
     pub fn failed(&mut self) -> Failed<N> {
-        if std::mem::take(&mut self.copying_in) {
-            self.syncs_spare += self.syncs_ignored;
-        }
-        self.syncs_ignored = 0;
+        // The server may have failed before it read them.
+        self.copying_in = false;
+        self.syncs_spare += std::mem::take(&mut self.syncs_ignored);
         self.drop_stale_ends();
         let Some(front) = self.entries.pop_front_if(|entry| !entry.asked.ends_in_ready()) else {
             return if self.entries.is_empty() { Failed::Connection } else { Failed::Cycle };

@@ -5,7 +5,7 @@ use super::names::{read_names, read_prepared};
 use super::queue::{Asked, Expected, Failed, Mispredicted};
 use super::{Encoding, Host, Mode, Note, Ours, Out, Purpose, Session};
 use crate::migration::masks::finds_unqualified;
-use crate::sql::{ErrorTexts, mask_error};
+use crate::sql::{ErrorTexts, mask_copy, mask_error};
 use crate::wire::{self, Header, Peer};
 
 impl Session {
@@ -229,6 +229,8 @@ impl Session {
     fn ready<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Result<Taken, Mispredicted> {
         self.status = wire::ready_status(message.body()).ok_or(Mispredicted)?;
         let entry = self.queue.ready()?;
+        // The answer to a Sync behind a copy that failed before the server read it: it skips nothing from there on.
+        self.skipping &= entry.is_some();
         let ours = entry.as_ref().and_then(|entry| entry.note.as_ref()).is_some_and(|note| note.ours.is_some());
         let taken = match entry {
             Some(Expected { note: None, .. }) | None => Taken::Pass,
@@ -324,8 +326,12 @@ impl Session {
             schema: text(b's'),
             edited,
         };
-        let tables = pinned.rules.tables().map(|table| table.write_view(*shape));
-        let after = tables.fold(before.clone(), |texts, view| mask_error(view, texts));
+        let after = pinned.rules.tables().fold(before.clone(), |mut texts, table| {
+            if let (Some(through), Some(context)) = (table.copy_view(), &texts.context) {
+                texts.context = Some(mask_copy(&table.table.name, &through.name, context));
+            }
+            mask_error(table.write_view(*shape), texts)
+        });
         [
             (b'M', before.message, after.message),
             (b'D', before.detail, after.detail),

@@ -5,6 +5,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 use super::plan::{Plan, refuse, sensitive, undefined_column, undefined_target};
 use super::reads::view_column;
 use super::survey::{Meaning, Target, child, relation_meaning};
+use crate::migration::copies::LISTED;
 use crate::migration::{TableRules, TableView};
 use crate::schema::Refusal;
 
@@ -116,9 +117,15 @@ impl Plan<'_, '_> {
             None => self.copied_by_default(view, rules),
         };
         self.copy_condition(table, view, &named)?;
-        let mut stored = Vec::new();
+        let (mut stored, mut converted) = (Vec::new(), None);
         for (column, place) in &named {
-            stored.push(self.copied_column(view, rules, column, *place)?);
+            match self.copied_column(view, rules, column, *place)? {
+                Copied::Stored(column) => stored.push(column),
+                Copied::Converted(refusal) => converted = converted.or(Some(refusal)),
+            }
+        }
+        if let Some(refusal) = converted {
+            return self.copy_through(table, name, rules, &named, refusal);
         }
         // Outside of the list the names mean columns as well: options such as FORCE_NULL, and WHERE.
         let mut elsewhere = false;
@@ -190,8 +197,63 @@ impl Plan<'_, '_> {
             .collect()
     }
 
+    /// COPY into the view that converts each row, where there is one: PostgreSQL reads the data as the session's columns.
+    /// What the view's trigger cannot see from a row goes along in the condition: which columns are named.
+    fn copy_through(
+        &mut self,
+        table: &SyntaxNode,
+        name: &SyntaxNode,
+        rules: &TableRules,
+        named: &[(String, usize)],
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let cx = self.survey.cx;
+        let through = rules.copy_view().and_then(|through| cx.rules.catalog().relation(through));
+        let known = |name: &String| through.is_some_and(|view| view.columns.iter().any(|c| c.name.as_str() == name));
+        let (Some(through), false) = (through, named.is_empty()) else { return Err(refusal) };
+        if let Some((name, place)) = named.iter().find(|(name, _)| !known(name)) {
+            let why = format!("Its rows must be converted, and column \"{name}\" is newer than the conversion.");
+            return Err(refuse(rules, "this COPY", &why)
+                .hint("Name the columns without it, or copy into a temporary table first, and INSERT from it.")
+                .at(*place));
+        }
+        let list = child(table, SyntaxKind::COLUMN_REF_LIST);
+        let listed = |index: usize| {
+            let place = self.piece.tokens[index].0.start;
+            list.as_ref().is_some_and(|list| self.piece.range_of(list).contains(&place))
+        };
+        let options = (0..self.piece.tokens.len()).filter(|index| !listed(*index));
+        let unknown = options.filter(|index| ["freeze", "default"].iter().any(|word| self.piece.is_word(*index, word)));
+        let condition = table.parent().and_then(|s| s.descendants().find(|n| n.kind() == SyntaxKind::WHERE_CLAUSE));
+        let qualified = condition.iter().flat_map(|clause| clause.descendants());
+        if unknown.count() > 0 || qualified.into_iter().any(|node| node.kind() == SyntaxKind::FIELD_EXPR) {
+            let why = "Its rows must be converted, and it has FREEZE, DEFAULT, or a name with a dot in its WHERE.";
+            return Err(
+                refuse(rules, "this COPY", why).hint("Write it without these, or copy into a temporary table first.")
+            );
+        }
+        self.reasons.push(format!("its rows are converted by the view {}", through.name));
+        let names: Vec<String> = named.iter().map(|(name, _)| super::reads::quote(name)).collect();
+        let stored = through.name.quoted();
+        let range = self.piece.range_of(name);
+        match list {
+            Some(_) => self.replace(range, stored)?,
+            None => self.replace(range, format!("{stored} ({})", names.join(", ")))?,
+        }
+        let told =
+            format!("pg_catalog.set_config('{LISTED}', {}, true) IS NOT NULL", array(named.iter().map(|n| &*n.0)));
+        match condition.as_ref().and_then(|clause| clause.children().next()) {
+            Some(condition) => {
+                let range = self.piece.range_of(&condition);
+                self.insert(range.start, "(")?;
+                self.insert(range.end, format!(") AND {told}"))
+            }
+            None => self.insert(self.piece.range.end, format!(" WHERE {told}")),
+        }
+    }
+
     /// Where COPY puts the column's values: only a bare store can take them as they are.
-    fn copied_column(&self, view: &TableView, rules: &TableRules, name: &str, place: usize) -> Result<String, Refusal> {
+    fn copied_column(&self, view: &TableView, rules: &TableRules, name: &str, place: usize) -> Result<Copied, Refusal> {
         let own = view.columns.iter().any(|column| column.name.as_str() == name);
         let all = if own { &view.stores } else { &view.fallback_stores };
         let known = own || view.fallback.iter().any(|column| column.name.as_str() == name);
@@ -221,12 +283,26 @@ impl Plan<'_, '_> {
             Some(_) if others.iter().any(|store| default(&store.column)) => {
                 "The column that it replaces has a default, which would be stored instead."
             }
-            Some(store) => return Ok(store.column.quoted()),
+            Some(store) => return Ok(Copied::Stored(store.column.quoted())),
         };
-        Err(refuse(rules, &format!("COPY into column \"{name}\""), why)
-            .hint("Copy into a temporary table first, and INSERT from it.")
-            .at(place))
+        let refusal = refuse(rules, &format!("COPY into column \"{name}\""), why);
+        Ok(Copied::Converted(refusal.hint("Copy into a temporary table first, and INSERT from it.").at(place)))
     }
+}
+
+/// Where the values of a copied column go.
+enum Copied {
+    /// Into that column, as SQL, as they come.
+    Stored(String),
+    /// Nowhere as they come; with what to say where nothing else is possible.
+    Converted(Refusal),
+}
+
+/// An array of names as an SQL literal that means the same under each `standard_conforming_strings`.
+fn array<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<String> =
+        names.map(|name| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    format!(" E'{{{}}}'", names.join(",").replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// PostgreSQL's own answer to a column that COPY cannot find: it has no place in the text.

@@ -51,6 +51,25 @@ pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
     error
 }
 
+/// Where a row of COPY failed that went through the view which converts it, told as of COPY into the table.
+///
+/// PostgreSQL tells places from the innermost to the outermost: the trigger's INSERT and its function stand before
+/// `COPY users_age_copy, line 3: ...`; what stands before these is the user's own (a trigger's function).
+pub fn mask_copy(table: &Ident, through: &Ident, context: &str) -> String {
+    let copied = format!("COPY {through}, line ");
+    let starts_line = |at: &usize| *at == 0 || context.as_bytes()[at - 1] == b'\n';
+    let Some(at) = context.match_indices(&copied).map(|(at, _)| at).filter(starts_line).last() else {
+        return context.to_owned();
+    };
+    let inner = &context[..at];
+    let function = format!("PL/pgSQL function crossfade.{through}_row() line ");
+    let ours = inner.rfind(&function).map_or(inner.len(), |function| {
+        let statement = inner[..function].rfind("SQL statement \"INSERT INTO ");
+        statement.unwrap_or(function)
+    });
+    format!("{}COPY {table}, line {}", &inner[..ours], &context[at + copied.len()..])
+}
+
 /// `Failing row contains (1, null, none).`: the stored row, told as a row of the view.
 ///
 /// `None` where it is none, or where it cannot be told for certain: a value may have a comma in it, and a column's value
@@ -200,6 +219,23 @@ mod tests {
             table: Some(table.to_owned()),
             ..ErrorTexts::default()
         }
+    }
+
+    #[test]
+    fn a_row_that_is_converted_fails_where_its_copy_does() {
+        let masked = |context: &str| {
+            let ident = |name| Ident::new(name).expect("a name");
+            mask_copy(&ident("users"), &ident("users_age_copy"), context)
+        };
+        let ours = "SQL statement \"INSERT INTO public.users (a)\n  VALUES (1)\"\n\
+                    PL/pgSQL function crossfade.users_age_copy_row() line 8 at SQL statement\n\
+                    COPY users_age_copy, line 2: \"x\ty\"";
+        assert_eq!(masked(ours), "COPY users, line 2: \"x\ty\"");
+        let users = format!("PL/pgSQL function f() line 3 at RAISE\n{ours}");
+        assert_eq!(masked(&users), "PL/pgSQL function f() line 3 at RAISE\nCOPY users, line 2: \"x\ty\"");
+        let value = "COPY users_age_copy, line 2, column age: \"COPY users_age_copy, line 9\"";
+        assert_eq!(masked(value), "COPY users, line 2, column age: \"COPY users_age_copy, line 9\"");
+        assert_eq!(masked("COPY users, line 1"), "COPY users, line 1");
     }
 
     #[test]

@@ -47,6 +47,33 @@ async fn from_contracting() {
     check(Goal::Contracting).await;
 }
 
+/// With the default on one column and writes on the other, NULL and nothing would look the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_is_told_from_null_all_the_way_back() {
+    let server = server();
+    let schema = "CREATE TABLE users (id bigint PRIMARY KEY, username varchar(50) DEFAULT 'anon')";
+    let subject = Subject::start(&server, schema).await;
+    let client = connect(&subject.url()).await;
+    let brake = reach(&subject, Goal::Contracting).await;
+    subject.post("rollback", json!({})).await;
+    drop(brake);
+    let mut id = 0;
+    while subject.phase().await != "rolled_back" {
+        let writes = format!(
+            "INSERT INTO users (id) VALUES ({id}); INSERT INTO users (id, username) VALUES ({}, NULL); \
+             INSERT INTO users (id, username) VALUES ({}, 'named')",
+            id + 1,
+            id + 2
+        );
+        client.batch_execute(&writes).await.unwrap();
+        id += 3;
+    }
+    assert!(id > 0);
+    let wrong = "SELECT count(*) FROM users WHERE username IS DISTINCT FROM (ARRAY['anon', NULL, 'named'])[1 + id % 3]";
+    let row = connect(&server.url(&subject.database)).await.query_one(wrong, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0, "of {id} rows");
+}
+
 async fn check(goal: Goal) {
     let server = server();
     let subject = Subject::start(&server, SCHEMA).await;

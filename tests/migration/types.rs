@@ -89,6 +89,10 @@ async fn a_misfit_is_accepted_and_read_until_contracting() {
     assert_eq!(bench.fails("UPDATE people SET age = 'x' WHERE id = 1").await, refused);
     bench.enter_contracting(&migration).await;
     assert_eq!(bench.fails("UPDATE people SET age = 'x' WHERE id = 1").await, refused);
+    // A transaction that began before contracting writes both, and still does while the rules change.
+    let write = "UPDATE people SET age = 'x' WHERE id = 1";
+    let write = bench.as_seen(&migration, Phase::Soaking, Shape::Old, write).await;
+    assert_eq!(bench.fails(&write).await, refused);
     let write = "UPDATE people SET age = '042' WHERE id = 1";
     let write = bench.as_seen(&migration, Phase::Contracting, Shape::Old, write).await;
     assert_eq!(bench.fails(&write).await.0, "22P02");

@@ -121,6 +121,7 @@ fn unescaped(text: &str) -> Vec<u8> {
             (_, true) => match chars.next() {
                 Some('n') => out.push(b'\n'),
                 Some('t') => out.push(b'\t'),
+                Some('\\') => out.push(b'\\'),
                 Some('x') => {
                     let digits: String = chars.by_ref().take(2).collect();
                     out.push(u8::from_str_radix(&digits, 16).expect("two hexadecimal digits"));

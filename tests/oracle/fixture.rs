@@ -524,7 +524,8 @@ WHERE c.relkind IN ('r', 'v') AND {which} ORDER BY c.oid, a.attnum";
 pub fn catalog(client: &mut Client) -> Catalog {
     let masked: Vec<String> = masked_relations().map(|(schema, name)| format!("('{schema}', '{name}')")).collect();
     let system = relations(client, &format!("(n.nspname, c.relname) IN ({})", masked.join(", ")));
-    Catalog::new(relations(client, "n.nspname IN ('public', 'app')")).with_system(system)
+    Catalog::new(relations(client, "(n.nspname IN ('public', 'app') OR n.nspname = 'crossfade' AND c.relkind = 'v')"))
+        .with_system(system)
 }
 
 fn relations(client: &mut Client, which: &str) -> Vec<Relation> {

@@ -56,7 +56,7 @@ pub fn settings(world: &World) -> Vec<Setting> {
         ("contracting", Phase::Contracting, State::Contracting, half, last),
         ("contracted", Phase::Contracted, State::Contracted, half, last),
         ("rolling_back", Phase::RollingBack, State::Strict, half, 0),
-        ("rolling_back late", Phase::RollingBack, State::Contracting, half, 0),
+        ("soaking late", Phase::Soaking, State::Contracting, half, last),
     ];
     all.map(|(label, phase, state, reads, bucket)| {
         let rules = world.rules(state, phase, reads);

@@ -70,6 +70,24 @@ fn a_copy_that_fails_in_its_middle_ends_where_it_fails() {
     assert!(shown[0].starts_with("H d d E:22012 Z:I T D:1"), "{}", shown[0]);
 }
 
+/// Drivers send a Sync behind the Execute of a COPY. It is ignored while the server reads data, and answered where the
+/// copy failed before that.
+#[test]
+fn a_copy_that_fails_at_once_answers_the_sync_behind_it() {
+    let function = "CREATE FUNCTION pg_temp.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$";
+    let shown = same_as_direct(&[
+        (&format!("Q CREATE TEMP TABLE c (a int)\nQ CREATE TEMP TABLE n (a int)\nQ {function}"), 3),
+        ("Q CREATE TRIGGER no BEFORE INSERT ON n FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.no()", 1),
+        ("P - COPY c FROM STDIN\nB - -\nE -\nS\nd 1\nc\nS\nQ SELECT count(*) FROM c", 2),
+        ("P - COPY n FROM STDIN\nB - -\nE -\nS", 1),
+        ("d 1\nc\nS", 1),
+        ("P - COPY n FROM STDIN\nB - -\nE -\nS", 1),
+        ("Q SELECT 1", 1),
+        ("P - COPY n FROM STDIN\nB - -\nE -\nS\nd 1\nc\nS\nP - SELECT 2\nB - -\nE -\nS", 3),
+    ]);
+    assert!(shown[3].ends_with("E:P0001 Z:I"), "{}", shown[3]);
+}
+
 #[test]
 fn pipelines_fail_by_parts() {
     same_as_direct(&[

@@ -62,7 +62,6 @@ INSERT INTO users (username, email) SELECT username || '2', email || '2' FROM us
 INSERT INTO users (username, email) SELECT username, 'e' || id FROM users WHERE id < 4 ORDER BY id ON CONFLICT (username) DO UPDATE SET email = excluded.email || users.username WHERE users.username <> 'bob' RETURNING username, email
 
 --! refusable: no arbiter
---! except: rolling_back late: the default is on the new column until the column is dropped
 INSERT INTO members (age, name) SELECT age, name || 'x' FROM members ON CONFLICT (age) DO UPDATE SET name = excluded.name || members.age RETURNING *
 
 INSERT INTO users AS users (username) VALUES ('x'), ('bob') ON CONFLICT ON CONSTRAINT users_username_key DO UPDATE SET username = users.username || '2' RETURNING users.*
@@ -84,12 +83,10 @@ UPDATE stage SET username = username || '_', id = id + 100, email = NULL;;
 INSERT INTO users SELECT * FROM stage RETURNING username
 
 --! shapes: old auto
---! except: rolling_back late: the default is on the new column until the column is dropped
 CREATE TEMP TABLE stage AS SELECT id, score, player FROM scores;;
 UPDATE stage SET id = id + 100;;
 INSERT INTO scores SELECT * FROM stage RETURNING *
 
---! except: rolling_back late: the default is on the new column until the column is dropped
 CREATE TEMP TABLE stage AS TABLE members;;
 UPDATE stage SET id = id + 100, age = NULL;;
 INSERT INTO members SELECT * FROM stage RETURNING *
@@ -280,19 +277,15 @@ UPDATE scores SET (score, player) = (SELECT * FROM (VALUES ('5', 'pp', 'x')) v(a
 INSERT INTO scores (player, score) SELECT player, score FROM scores ORDER BY id DESC LIMIT 2 RETURNING *
 
 --! shapes: old auto
---! except: rolling_back late: the default is on the new column until the column is dropped
 INSERT INTO scores (player, score) SELECT DISTINCT player, score FROM scores ORDER BY 1, 2 RETURNING player, score
 
 --! shapes: old auto
---! except: rolling_back late: the default is on the new column until the column is dropped
 INSERT INTO scores (player, score) SELECT 'p', NULL LIMIT 1 RETURNING player, score
 
 --! shapes: old auto
---! except: rolling_back late: the default is on the new column until the column is dropped
 INSERT INTO scores (player, score) SELECT 'p', '7' UNION ALL SELECT player, score FROM scores RETURNING player, score
 
 --! shapes: old auto
---! except: rolling_back late: the default is on the new column until the column is dropped
 INSERT INTO scores (player, score) SELECT player, max(score) FROM scores GROUP BY player RETURNING player, score
 
 --! shapes: new
@@ -311,7 +304,6 @@ INSERT INTO members (name, age) VALUES ('a', '41'), ('b', '42') ORDER BY 1 LIMIT
 
 INSERT INTO members (name, age) (SELECT 'x', '43') RETURNING *
 
---! except: rolling_back late: the default is on the new column until the column is dropped
 INSERT INTO members SELECT id + 200, NULL, name FROM members ORDER BY id RETURNING *
 
 --! shapes: old auto
@@ -454,6 +446,5 @@ UPDATE stage SET id = id + 100, age = id + 500;;
 INSERT INTO members TABLE stage RETURNING *
 
 --! shapes: old auto
---! except: rolling_back late: the default is on the new column until the column is dropped
 CREATE TEMP TABLE stage AS SELECT id + 100 AS id, NULL::text AS score, player FROM scores;;
 INSERT INTO scores (id, score, player) (TABLE stage) RETURNING *

@@ -36,7 +36,7 @@ SELECT table_name, column_name, udt_name FROM information_schema.column_udt_usag
 SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = $1 ORDER BY column_name
 
 --! group: pg_attribute
---! except: rolling_back late: the default is on the new column until the column is dropped
+--! except: soaking late: the default is on the new column for a moment
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attlen, a.attbyval, a.attalign, a.attstorage,
   a.atthasdef, a.attcollation::regcollation
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

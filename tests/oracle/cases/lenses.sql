@@ -45,7 +45,6 @@ INSERT INTO "User" VALUES (9, DEFAULT, 4), (10, 'x', DEFAULT) RETURNING *
 --! refusable in expanded
 
 INSERT INTO "User" ("Id", "Screen Name") VALUES (9, NULL)
---! except: rolling_back late: the default is on the new column until the column is dropped
 
 INSERT INTO "User" ("Id", "Handle!") VALUES (9, NULL)
 
@@ -58,7 +57,6 @@ UPDATE "User" SET "Screen Name" = "Screen Name" || '"' || "order" RETURNING *
 UPDATE "User" SET "Handle!" = "Handle!" || 'x' RETURNING "Handle!"
 
 UPDATE "User" SET "Screen Name" = DEFAULT RETURNING "Screen Name"
---! except: rolling_back late: the default is on the new column until the column is dropped
 
 UPDATE "User" SET "Handle!" = DEFAULT RETURNING "Handle!"
 --! refusable in expanded
@@ -71,6 +69,7 @@ UPDATE "User" SET "Screen Name" = $1 WHERE "Id" = $2
 --! params: it's "q" | 1
 
 COPY "User" ("Id", "Screen Name") FROM STDIN
+--! except: soaking late: refused until the default is the old column's again
 --! copy: 9\tcopied\n
 
 COPY "User" ("Id") FROM STDIN
@@ -175,7 +174,6 @@ INSERT INTO scores (score) VALUES ('abc') RETURNING *
 --! shapes: old auto
 
 INSERT INTO scores (score) VALUES (NULL) RETURNING score
---! except: rolling_back late: the default is on the new column until the column is dropped
 
 INSERT INTO scores (player) VALUES ('new') RETURNING *
 
@@ -191,7 +189,6 @@ INSERT INTO scores VALUES (50, '5')
 INSERT INTO scores VALUES (50, 5)
 
 INSERT INTO scores (score, player) SELECT score, player || '2' FROM scores
---! except: rolling_back late: the default is on the new column until the column is dropped
 
 INSERT INTO scores (score_int, player) SELECT score_int + 1, player || '2' FROM scores
 
@@ -246,7 +243,6 @@ UPDATE scores SET score = NULL
 UPDATE scores SET score_int = NULL WHERE score_int > 5
 
 UPDATE scores SET score = DEFAULT RETURNING score
---! except: rolling_back late: the default is on the new column until the column is dropped
 
 UPDATE scores SET score_int = DEFAULT RETURNING score_int
 --! refusable in expanded

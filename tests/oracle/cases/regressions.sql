@@ -27,10 +27,8 @@ INSERT INTO scores (id, score_int) VALUES (1, 5) ON CONFLICT (id) DO UPDATE SET 
 --! refusable in expanded
 
 INSERT INTO scores (score) VALUES ((SELECT NULL::text)) RETURNING score
---! except: rolling_back late: the default is on the new column until the column is dropped
 
 INSERT INTO scores (score, player) SELECT NULL, 'x' RETURNING score
---! except: rolling_back late: the default is on the new column until the column is dropped
 
 UPDATE scores SET score = (SELECT NULL) WHERE id = 1 RETURNING score
 
