@@ -305,6 +305,7 @@ fn lens(table: QualifiedName) -> Lens {
         type_sql: "text".to_owned(),
         base_type_sql: "text".to_owned(),
         position: 1,
+        origin: None,
         twin: Some(ident(other)),
         from: Conversion::identity(&ident(other)),
     };

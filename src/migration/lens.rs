@@ -35,8 +35,12 @@ pub struct LensColumn {
     pub type_sql: String,
     /// Its type without modifier: `character varying`.
     pub base_type_sql: String,
-    /// Its index (from 0) among the columns of its shape.
+    /// Its index (from 0) among the columns of its shape, when the migration began.
     pub position: usize,
+    /// The table's OID and the number (`attnum`) of the column whose place it has: columns may come and go after the
+    /// contract, and numbers stay. Not so where the table was restored from a dump, and has another OID.
+    #[serde(default)]
+    pub origin: Option<(u32, i16)>,
     /// A column of the other side, by its name there, that is equal where this one is, so that a unique index over that column serves as the
     /// arbiter of `ON CONFLICT` for this one.
     pub twin: Option<Ident>,

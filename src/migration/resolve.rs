@@ -178,6 +178,7 @@ pub(crate) fn resolve_in(
         type_sql: of.type_sql.clone(),
         base_type_sql: of.base_type_sql.clone(),
         position,
+        origin: Some((detail.relation.oid, column.number)),
         twin,
         from,
     };

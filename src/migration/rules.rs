@@ -34,6 +34,7 @@ pub struct ActiveMigration {
 #[derive(Debug, Default)]
 pub struct Rules {
     epoch: Epoch,
+    migrations: Arc<[ActiveMigration]>,
     catalog: Arc<Catalog>,
     tables: HashMap<QualifiedName, TableRules>,
     names: HashSet<Ident>,
@@ -43,18 +44,40 @@ pub struct Rules {
 
 impl Rules {
     /// The rules of these migrations. Planned and rolled-back ones change nothing for anybody and are left out; so is
-    /// one whose table the catalog does not have (the server will say so itself).
+    /// one whose table the catalog does not have (the server will say so itself), or has another table in place of.
     pub fn new(epoch: Epoch, migrations: &[ActiveMigration], catalog: Arc<Catalog>) -> Rules {
+        Rules::derive(epoch, migrations.into(), catalog)
+    }
+
+    fn derive(epoch: Epoch, migrations: Arc<[ActiveMigration]>, catalog: Arc<Catalog>) -> Rules {
         let mut tables = HashMap::new();
-        for migration in migrations {
+        for migration in migrations.iter() {
             let Some(relation) = catalog.relation(&migration.lens.table) else { continue };
+            if migration.phase == Phase::Contracted && !is_what_it_left(&migration.lens, relation) {
+                continue;
+            }
             if let Some(rules) = TableRules::new(migration, relation) {
                 tables.insert(migration.lens.table.clone(), rules);
             }
         }
         let names = tables.keys().map(|table: &QualifiedName| table.name.clone()).collect();
         let masks = Shape::ALL.map(|shape| Masks::new(seen(&tables, shape), &catalog));
-        Rules { epoch, catalog, tables, names, masks, held: false }
+        Rules { epoch, migrations, catalog, tables, names, masks, held: false }
+    }
+
+    /// The same rules over a catalog in which these tables are as they are told; `None`: it is not there.
+    pub fn over(&self, tables: &[(QualifiedName, Option<Relation>)]) -> Rules {
+        let mut catalog = Catalog::clone(&self.catalog);
+        for (name, relation) in tables {
+            catalog.replace(name, relation.clone());
+        }
+        Rules::derive(self.epoch, Arc::clone(&self.migrations), Arc::new(catalog)).hold(self.held)
+    }
+
+    /// The tables whose migrations are over, in one order in every process: sessions may change them.
+    pub fn tables_over(&self) -> Vec<&QualifiedName> {
+        let over = self.migrations.iter().filter(|migration| migration.phase == Phase::Contracted);
+        over.map(|migration| &migration.lens.table).collect()
     }
 
     /// The same rules, held or not: under rules that are held no transaction begins.
@@ -103,6 +126,14 @@ impl Rules {
     pub fn names(&self) -> &HashSet<Ident> {
         &self.names
     }
+}
+
+/// Whether the table can be the one that a completed migration left: one that was dropped and made anew is no more under it.
+fn is_what_it_left(lens: &Lens, relation: &Relation) -> bool {
+    lens.new.iter().all(|new| {
+        let same = new.origin.is_some_and(|(oid, _)| oid == relation.oid);
+        relation.column(&new.name).is_some_and(|stored| same || stored.base_type_sql == new.base_type_sql)
+    })
 }
 
 /// The tables as sessions of that shape see them, in one order in every process.
@@ -583,11 +614,18 @@ impl View<'_> {
                 arbiter: Some(column.name.clone()),
             })
             .collect();
+        let number = |column: &ViewColumn| self.relation.column(&column.name).map_or(0, |stored| stored.number);
+        let mut numbers: Vec<i16> = columns.iter().map(number).collect();
         let mut own: Vec<&LensColumn> = self.side(side).iter().collect();
         own.sort_by_key(|column| column.position);
         for column in own {
-            let at = column.position.min(columns.len());
+            let origin = column.origin.filter(|(oid, _)| *oid == self.relation.oid).map(|(_, number)| number);
+            let at = match origin {
+                Some(origin) => numbers.iter().position(|number| *number > origin).unwrap_or(columns.len()),
+                None => column.position.min(columns.len()),
+            };
             columns.insert(at, self.lens_column(side, column));
+            numbers.insert(at, origin.unwrap_or(0));
         }
         columns
     }

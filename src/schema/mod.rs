@@ -104,6 +104,14 @@ impl Catalog {
         Catalog { system: system.into_iter().map(Arc::new).collect(), ..self }
     }
 
+    /// Puts another relation of that name in its place, or none.
+    pub fn replace(&mut self, name: &QualifiedName, relation: Option<Relation>) {
+        match relation {
+            Some(relation) => self.relations.insert(name.clone(), Arc::new(relation)),
+            None => self.relations.remove(name),
+        };
+    }
+
     /// The relations of the system schemas that are known. Names are not looked up among them.
     pub fn system_relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
         self.system.iter()

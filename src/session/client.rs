@@ -343,9 +343,10 @@ impl Session {
     }
 
     /// A statement that may change what names mean is on its way.
-    fn names_may_change(&mut self) {
+    pub(super) fn names_may_change(&mut self) {
         self.view.valid = false;
         self.view.unsettled = true;
+        self.view.altered |= self.pin.as_ref().is_some_and(|pinned| !pinned.tables_question.is_empty());
     }
 
     fn parse<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {

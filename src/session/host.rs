@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::names::names_question;
+use super::names::{names_question, tables_question};
 use super::{Outcome, StatementKind};
 use crate::migration::{Route, Rules};
 use crate::sql::{Context, Planned, Screen};
@@ -22,12 +22,17 @@ pub struct Pinned {
     pub generation: u64,
     /// The question that tells what unqualified names mean, as far as these rules need it.
     pub(super) names_question: String,
+    /// The same with the columns of the tables whose migrations are over; empty where there are none.
+    pub(super) tables_question: String,
+    /// What these rules are a session's own form of. An epoch is settled when nobody holds its rules.
+    pub(super) base: Option<Rc<Pinned>>,
 }
 
 impl Pinned {
     /// These rules, as the thread's `generation`th.
     pub fn new(rules: Arc<Rules>, generation: u64) -> Pinned {
-        Pinned { screen: Screen::new(&rules), names_question: names_question(&rules), rules, generation }
+        let (names_question, tables_question) = (names_question(&rules), tables_question(&rules));
+        Pinned { screen: Screen::new(&rules), names_question, tables_question, rules, generation, base: None }
     }
 }
 

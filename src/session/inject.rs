@@ -27,6 +27,7 @@ impl Session {
         host.probed();
         let Some(pinned) = self.pin.clone() else { return };
         let (question, name) = match &purpose {
+            Purpose::Names if self.view.altered => (pinned.tables_question.as_str(), None),
             Purpose::Names | Purpose::Reprepare => (pinned.names_question.as_str(), None),
             Purpose::Prepared(name) => (PREPARED_QUESTION, Some(name.clone())),
         };

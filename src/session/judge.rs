@@ -319,8 +319,7 @@ impl Session {
                 return taken;
             }
             if self.statements.get(name.as_bytes()).is_some_and(|statement| statement.traits.changes_names) {
-                self.view.valid = false;
-                self.view.unsettled = true;
+                self.names_may_change();
             }
         }
         None

@@ -79,10 +79,15 @@ pub struct Session {
     answer_given: bool,
     /// The name that the server, asked, did not know.
     absent: Option<Box<[u8]>>,
+    /// How many rules of its own the session had.
+    own_generation: u64,
     /// DDL succeeded in this transaction.
     ddl: bool,
     mode: Mode,
 }
+
+/// What the generations of a session's own rules begin with: they are never a thread's.
+const OWN_GENERATIONS: u64 = 1 << 63;
 
 /// How far the session understands what passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +115,8 @@ struct View {
     names: Rc<Names>,
     /// Whether `names` and `shape` still hold.
     valid: bool,
+    /// Whether the session may have changed a table whose migration is over, and the rules in force may not know.
+    altered: bool,
     /// Something in this transaction may have changed names; its end may change them back.
     unsettled: bool,
     shape: Result<Shape, String>,
@@ -212,6 +219,7 @@ impl Session {
             view: View {
                 names: Rc::default(),
                 valid: false,
+                altered: false,
                 unsettled: false,
                 shape: Ok(config.shape),
                 stamp: 0,
@@ -228,6 +236,7 @@ impl Session {
             held: false,
             answer_given: false,
             absent: None,
+            own_generation: 0,
             ddl: false,
             mode: Mode::Reading,
         }
@@ -318,8 +327,8 @@ impl Session {
             self.view.stamp += 1;
             self.reading = self.must_read(rules);
         }
-        // What passes unread may change what names mean.
-        self.view.valid &= self.reading;
+        // What passes unread may change what names mean, and so may rules that do not know yet what the session did.
+        self.view.valid &= self.reading && !self.view.altered;
         self.pin = Some(Rc::clone(rules));
     }
 

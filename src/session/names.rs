@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use crate::migration::{Rules, Shape};
-use crate::schema::Ident;
+use crate::schema::{Column, Ident, QualifiedName, Relation, RelationKind};
 use crate::sql::{Kind, Names, Statement, Statements, Temporary, Word};
 
 /// The question about these tables under migration. Each name goes and comes as the hexadecimal digits of its UTF-8,
@@ -16,7 +16,26 @@ use crate::sql::{Kind, Names, Statement, Statements, Temporary, Word};
 /// A name under migration that is found, but in another schema than a migrating table's, counts as hidden: our catalog may
 /// not know yet what was found.
 pub(super) fn names_question(rules: &Rules) -> String {
+    question(rules, &[])
+}
+
+/// The same, and what columns the tables have whose migrations are over; empty where there are none.
+pub(super) fn tables_question(rules: &Rules) -> String {
+    let tables = rules.tables_over();
+    if tables.is_empty() { String::new() } else { question(rules, &tables) }
+}
+
+fn question(rules: &Rules, tables: &[&QualifiedName]) -> String {
     let mut question = String::from(NAMES_QUESTION);
+    for (number, table) in tables.iter().enumerate() {
+        let _ = write!(
+            question,
+            "UNION ALL SELECT 7, {number}, pg_catalog.concat_ws(' ', '{number}', {TABLE_COLUMN} WHERE c.oid OPERATOR(pg_catalog.=) \
+             pg_catalog.to_regclass(pg_catalog.concat(pg_catalog.quote_ident({}), '.', pg_catalog.quote_ident({})))::pg_catalog.oid ",
+            decoded(table.schema.as_str()),
+            decoded(table.name.as_str())
+        );
+    }
     for name in rules.names() {
         let schemas = rules.tables().filter(|table| &table.table.name == name);
         let schemas: Vec<String> = schemas.map(|table| decoded(table.table.schema.as_str())).collect();
@@ -58,6 +77,24 @@ UNION ALL SELECT 5, 0, pg_catalog.pg_is_in_recovery()::pg_catalog.text \
 UNION ALL \
 SELECT 3, 0, pg_catalog.current_setting('crossfade.shape', true) ";
 
+/// A column of a relation: OID, kind, number, whether it is NOT NULL, generated, an identity, its place in the primary key
+/// (from 1, else 0), and as hexadecimal digits its name, its type with and without modifier, its default (else `-`).
+const TABLE_COLUMN: &str = "\
+c.oid::pg_catalog.text, c.relkind::pg_catalog.text, a.attnum::pg_catalog.text, a.attnotnull::pg_catalog.text, \
+(a.attgenerated OPERATOR(pg_catalog.<>) '')::pg_catalog.text, (a.attidentity OPERATOR(pg_catalog.<>) '')::pg_catalog.text, \
+COALESCE((SELECT p.place FROM pg_catalog.pg_index AS i, \
+pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS p(key, place) \
+WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary AND p.key OPERATOR(pg_catalog.=) a.attnum \
+AND p.place OPERATOR(pg_catalog.<=) i.indnkeyatts), 0)::pg_catalog.text, \
+pg_catalog.encode(pg_catalog.convert_to(a.attname::pg_catalog.text, 'UTF8'), 'hex'), \
+pg_catalog.encode(pg_catalog.convert_to(pg_catalog.format_type(a.atttypid, a.atttypmod), 'UTF8'), 'hex'), \
+pg_catalog.encode(pg_catalog.convert_to(pg_catalog.format_type(a.atttypid, -1), 'UTF8'), 'hex'), \
+COALESCE(pg_catalog.encode(pg_catalog.convert_to(pg_catalog.pg_get_expr(d.adbin, d.adrelid), 'UTF8'), 'hex'), '-')) \
+FROM pg_catalog.pg_class AS c \
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid AND d.adnum OPERATOR(pg_catalog.=) a.attnum \
+AND a.attgenerated OPERATOR(pg_catalog.=) ''";
+
 /// The question for the text of a prepared statement that the session has not seen being made.
 pub(super) const PREPARED_QUESTION: &str = "\
 SELECT pg_catalog.encode(pg_catalog.convert_to(statement, 'UTF8'), 'hex'), \
@@ -75,6 +112,94 @@ pub(super) struct NamesAnswer {
     pub shape: Option<Result<Shape, String>>,
     /// The process that answered, and whether it is a standby's.
     pub server: Option<(u32, bool)>,
+    /// Columns of the tables that were asked about, each with its table's number in the question.
+    pub columns: Vec<TableColumn>,
+}
+
+/// A column of a table whose migration is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TableColumn {
+    pub table: usize,
+    pub oid: u32,
+    pub kind: RelationKind,
+    /// From 1; 0 for none.
+    pub key_place: usize,
+    pub column: Column,
+}
+
+impl NamesAnswer {
+    /// The tables as PostgreSQL has them now, in the session's transaction.
+    pub fn tables(&self, asked: &[&QualifiedName]) -> Vec<(QualifiedName, Option<Relation>)> {
+        let relation = |(number, name): (usize, &&QualifiedName)| {
+            let own: Vec<&TableColumn> = self.columns.iter().filter(|column| column.table == number).collect();
+            let mut keys: Vec<&&TableColumn> = own.iter().filter(|column| column.key_place > 0).collect();
+            keys.sort_by_key(|column| column.key_place);
+            let mut columns: Vec<Column> = own.iter().map(|column| column.column.clone()).collect();
+            columns.sort_by_key(|column| column.number);
+            let relation = own.first().map(|first| Relation {
+                oid: first.oid,
+                name: (*name).clone(),
+                kind: first.kind,
+                columns,
+                primary_key: keys.iter().map(|column| column.column.name.clone()).collect(),
+            });
+            ((*name).clone(), relation)
+        };
+        asked.iter().enumerate().map(relation).collect()
+    }
+}
+
+/// Whether the catalog has the relation as the session does. Types and defaults are told with the session's search path,
+/// so of a type only its own name is compared, and of a default whether there is one.
+pub(super) fn is_known(known: Option<&Relation>, seen: Option<&Relation>) -> bool {
+    let same = |known: &Column, seen: &Column| {
+        let type_name = |column: &Column| column.type_sql.rsplit('.').next().map(str::to_owned);
+        (known.number, &known.name, known.not_null, known.generated, known.identity, known.default.is_some())
+            == (seen.number, &seen.name, seen.not_null, seen.generated, seen.identity, seen.default.is_some())
+            && type_name(known) == type_name(seen)
+    };
+    match (known, seen) {
+        (None, None) => true,
+        (Some(known), Some(seen)) => {
+            let columns = known.columns.iter().zip(&seen.columns);
+            (known.oid, known.columns.len(), &known.primary_key) == (seen.oid, seen.columns.len(), &seen.primary_key)
+                && columns.into_iter().all(|(known, seen)| same(known, seen))
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// One row of an answer about a table.
+fn table_column(words: &str) -> Option<TableColumn> {
+    let words: Vec<&str> = words.split(' ').collect();
+    let [table, oid, kind, number, not_null, generated, identity, key_place, name, type_sql, base, default] = *words
+    else {
+        return None;
+    };
+    let text = |hex: &str| String::from_utf8(from_hex(hex.as_bytes())?).ok();
+    Some(TableColumn {
+        table: table.parse().ok()?,
+        oid: oid.parse().ok()?,
+        kind: match kind {
+            "r" => RelationKind::Table,
+            "p" => RelationKind::Partitioned,
+            "v" => RelationKind::View,
+            "m" => RelationKind::MaterializedView,
+            "f" => RelationKind::Foreign,
+            _ => return None,
+        },
+        key_place: key_place.parse().ok()?,
+        column: Column {
+            name: Ident::new(&text(name)?).ok()?,
+            number: number.parse().ok()?,
+            type_sql: text(type_sql)?,
+            base_type_sql: text(base)?,
+            not_null: not_null == "true",
+            default: if default == "-" { None } else { Some(text(default)?) },
+            generated: generated == "true",
+            identity: identity == "true",
+        },
+    })
 }
 
 /// Reads the answer. `None` where it is not what was asked for.
@@ -87,6 +212,7 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
             b"1" => answer.names.path.push(Ident::new(&value).ok()?),
             b"2" => answer.names.temporary.push(Temporary { name: Ident::new(&value).ok()?, columns: None }),
             b"6" => answer.names.temporary.push(temporary(&value)?),
+            b"7" => answer.columns.push(table_column(&value)?),
             b"3" if value.is_empty() => {}
             b"3" => answer.shape = Some(value.trim().parse().map_err(|_| value)),
             b"4" => answer.server = Some((value.parse().ok()?, false)),

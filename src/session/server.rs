@@ -1,10 +1,13 @@
 //! What the server sends.
 
+use std::rc::Rc;
+
 use super::client::{Message, Taken};
-use super::names::{read_names, read_prepared};
+use super::names::{NamesAnswer, is_known, read_names, read_prepared};
 use super::queue::{Asked, Expected, Failed, Mispredicted};
-use super::{Encoding, Host, Mode, Note, Ours, Out, Purpose, Session};
+use super::{Encoding, Host, Mode, Note, OWN_GENERATIONS, Ours, Out, Pinned, Purpose, Session};
 use crate::migration::masks::finds_unqualified;
+use crate::schema::{QualifiedName, Relation};
 use crate::sql::{ErrorTexts, mask_copy, mask_error};
 use crate::wire::{self, Header, Peer};
 
@@ -188,6 +191,7 @@ impl Session {
         }
         let understood = match hold.purpose {
             Purpose::Names => read_names(&hold.rows).map(|answer| {
+                self.adopt_tables(&answer);
                 let shape = answer.shape.unwrap_or(Ok(self.config.shape));
                 self.view.unqualified |= finds_unqualified(&answer.names.path);
                 if *self.view.names != answer.names || self.view.shape != shape {
@@ -209,6 +213,26 @@ impl Session {
             self.violated("server's answer about the session's names cannot be read", message.input, out);
         }
         Taken::Replaced
+    }
+
+    /// The session may have changed a table whose migration is over: until the rules in force know, and in a transaction that
+    /// others do not see yet, it has rules of its own.
+    fn adopt_tables(&mut self, answer: &NamesAnswer) {
+        let Some(pinned) = self.pin.clone().filter(|_| self.view.altered) else { return };
+        let base = pinned.base.clone().unwrap_or(pinned);
+        let tables = answer.tables(&base.rules.tables_over());
+        let known = |(name, seen): &(QualifiedName, Option<Relation>)| {
+            is_known(base.rules.catalog().relation(name).map(|relation| &**relation), seen.as_ref())
+        };
+        self.view.altered = !tables.iter().all(known);
+        let pinned = if self.view.altered {
+            self.own_generation += 1;
+            let rules = base.rules.over(&tables);
+            Rc::new(Pinned { base: Some(base), ..Pinned::new(rules.into(), OWN_GENERATIONS | self.own_generation) })
+        } else {
+            base
+        };
+        self.pin_now(&pinned);
     }
 
     /// A row, while something of ours was asked.

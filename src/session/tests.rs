@@ -99,6 +99,7 @@ fn rules() -> Rules {
         type_sql: "text".to_owned(),
         base_type_sql: "text".to_owned(),
         position: 0,
+        origin: None,
         twin: None,
         from: Conversion::identity(&ident(other)),
     };

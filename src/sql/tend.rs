@@ -494,7 +494,7 @@ fn alter_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
         return Err(refuse(rules, "ALTER TABLE", &why).hint(hint));
     }
-    if !alters_harmlessly(piece) {
+    if !alters_harmlessly(piece, rules) {
         let why = "The statement could add, drop, rename or retype columns under the migration's hands.";
         return Err(refuse(rules, "ALTER TABLE", why).hint(hint));
     }
@@ -528,14 +528,15 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
         return Err(refuse(rules, &verb, &why).hint(hint));
     }
-    if on_table && piece.is_word(0, "drop") {
+    if on_table && piece.is_word(0, "drop") && !rules.over {
         return Err(refuse(rules, "DROP TABLE", "The migration works on the table.").hint(hint));
     }
     Ok(Kind::Passes("it leaves the table's columns as they are".to_owned()))
 }
 
-/// Whether every action of an ALTER TABLE is one that leaves columns as they are.
-fn alters_harmlessly(piece: &Piece<'_>) -> bool {
+/// Whether every action of an ALTER TABLE is one that leaves columns as they are or, once the migration is over, columns that
+/// it does not own: the session asks which there are before it goes on.
+fn alters_harmlessly(piece: &Piece<'_>, rules: &TableRules) -> bool {
     let mut actions = Vec::new();
     let mut depth = 0usize;
     let text = piece.source.as_bytes();
@@ -560,7 +561,11 @@ fn alters_harmlessly(piece: &Piece<'_>) -> bool {
     actions.into_iter().all(|at| {
         let of_column = piece.is_word(at, "alter") && !piece.is_word(at + 1, "constraint");
         let behind_column = at + 2 + usize::from(piece.is_word(at + 1, "column"));
-        ALTER_HARMLESS.iter().any(|words| begins(at, words))
+        let linked = ["inherit", "partition"].iter().any(|word| piece.is_word(at + 1, word));
+        let renamed = piece.is_word(at, "rename") && !piece.is_word(at + 1, "to");
+        let own = of_column || renamed || (["add", "drop"].iter().any(|word| piece.is_word(at, word)) && !linked);
+        (rules.over && own)
+            || ALTER_HARMLESS.iter().any(|words| begins(at, words))
             || (of_column && ALTER_COLUMN_HARMLESS.iter().any(|words| begins(behind_column, words)))
     })
 }

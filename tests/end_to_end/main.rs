@@ -5,6 +5,7 @@ mod bad_input;
 mod catalog;
 mod common;
 mod corpus;
+mod ddl;
 mod demo;
 mod differential;
 mod majors;

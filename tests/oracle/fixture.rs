@@ -214,6 +214,7 @@ impl Change {
             type_sql: of.0.to_owned(),
             base_type_sql: of.1.to_owned(),
             position: self.position,
+            origin: None,
             twin: self.twins.then(|| ident(twin)),
             from,
         };

@@ -714,6 +714,7 @@ mod rename {
             type_sql: format!("character varying({size})"),
             base_type_sql: "character varying".to_owned(),
             position: 1,
+            origin: None,
             twin: Some(ident(other)),
             from: Conversion::identity(&ident(other)),
         };

@@ -101,6 +101,7 @@ fn rename_lens() -> Lens {
             type_sql: "character varying(255)".into(),
             base_type_sql: "character varying".into(),
             position: 1,
+            origin: None,
             twin: Some(handle.clone()),
             from: Conversion {
                 assign: Expr::column(handle.clone()),
@@ -116,6 +117,7 @@ fn rename_lens() -> Lens {
             type_sql: "character varying(100)".into(),
             base_type_sql: "character varying".into(),
             position: 1,
+            origin: None,
             twin: Some(username.clone()),
             from: Conversion {
                 assign: Expr::column(username.clone()),
@@ -144,6 +146,7 @@ fn retype_lens() -> Lens {
             type_sql: "text".into(),
             base_type_sql: "text".into(),
             position: 2,
+            origin: None,
             twin: None,
             from: Conversion { assign: down.clone(), read: down.clone(), safe: down, fits: None },
         }],
@@ -154,6 +157,7 @@ fn retype_lens() -> Lens {
             type_sql: "integer".into(),
             base_type_sql: "integer".into(),
             position: 2,
+            origin: None,
             twin: None,
             from: Conversion { assign: up(false), read: up(false), safe: up(true), fits: None },
         }],
