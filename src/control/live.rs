@@ -70,7 +70,12 @@ impl Live {
 
     /// Whether this process's lease is good, now. Asked only for statements that touch a migrating table.
     pub fn is_leased(&self) -> bool {
-        self.begun.elapsed() < Duration::from_nanos(self.leased_until.load(Ordering::Acquire))
+        self.is_leased_at(Instant::now())
+    }
+
+    /// Whether it was good at that moment.
+    pub fn is_leased_at(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.begun) < Duration::from_nanos(self.leased_until.load(Ordering::Acquire))
     }
 
     /// Makes the lease good until that moment and no longer.

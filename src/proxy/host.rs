@@ -1,5 +1,6 @@
 //! The world of the sessions of one thread: its rules, its plan cache, its counters.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(super) struct ThreadHost {
     shard: Arc<Shard>,
     plans: PlanCache,
     plan_cache_bytes_max: u64,
+    /// The time of the input that is being read, once it was asked for: a statement asks several times.
+    now: Cell<Option<Instant>>,
 }
 
 impl ThreadHost {
@@ -39,7 +42,22 @@ impl ThreadHost {
         let plans = PlanCache::new(plan_cache_bytes_max);
         let hold = if rules.is_held() { Hold::On(Instant::now()) } else { Hold::Off };
         let unruled = Rc::new(Pinned::new(Arc::default(), 0));
-        ThreadHost { pinned: Rc::new(Pinned::new(rules, 1)), unruled, hold, live, shard, plans, plan_cache_bytes_max }
+        ThreadHost {
+            pinned: Rc::new(Pinned::new(rules, 1)),
+            unruled,
+            hold,
+            live,
+            shard,
+            plans,
+            plan_cache_bytes_max,
+            now: Cell::new(None),
+        }
+    }
+
+    /// Some input was read just now, and goes to a session.
+    #[inline]
+    pub fn input_begins(&self) {
+        self.now.set(None);
     }
 
     /// Puts other rules in force for the transactions that begin from now on.
@@ -86,11 +104,13 @@ impl Host for ThreadHost {
     }
 
     fn is_leased(&self) -> bool {
-        self.live.is_leased()
+        self.live.is_leased_at(self.now())
     }
 
     fn now(&self) -> Instant {
-        Instant::now()
+        let now = self.now.get().unwrap_or_else(Instant::now);
+        self.now.set(Some(now));
+        now
     }
 
     fn remembered(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Option<Planned> {

@@ -241,6 +241,7 @@ impl Relay {
         }
         hot.host.shard().read_from_client(size);
         hot.out.clear();
+        hot.host.input_begins();
         self.session.on_client(&mut hot.host, &hot.scratch[..size], &mut hot.out);
         self.deliver(cx, &hot.out, &[], size, &hot.scratch)?;
         Ok(true)
@@ -250,6 +251,7 @@ impl Relay {
     #[cold]
     fn resume_client(&mut self, cx: &mut Context<'_>, hot: &mut Hot) -> Result<bool, Over> {
         hot.out.clear();
+        hot.host.input_begins();
         self.session.on_rules(&mut hot.host, &mut hot.out);
         self.deliver(cx, &hot.out, &[], 0, &hot.scratch)?;
         Ok(true)
@@ -269,6 +271,7 @@ impl Relay {
         }
         hot.host.shard().read_from_server(size);
         hot.out.clear();
+        hot.host.input_begins();
         self.session.on_server(&mut hot.host, &hot.scratch[..size], &mut hot.out);
         let from_server = &hot.scratch[..size];
         self.deliver(cx, &hot.out, from_server, 0, &hot.scratch)?;
