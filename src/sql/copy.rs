@@ -128,6 +128,7 @@ impl Plan<'_, '_> {
             return self.copy_through(table, name, rules, &named, refusal);
         }
         // Outside of the list the names mean columns as well: options such as FORCE_NULL, and WHERE.
+        let condition: Vec<usize> = condition_names(table).map(|node| self.piece.range_of(&node).start).collect();
         let mut elsewhere = false;
         for (index, (token, own)) in self.piece.tokens.iter().enumerate() {
             let listed = list.as_ref().is_some_and(|list| self.piece.range_of(list).contains(&token.start));
@@ -139,6 +140,11 @@ impl Plan<'_, '_> {
             match at {
                 Some(at) if stored[at] == super::reads::quote(own) => {}
                 Some(at) => self.replace(token.start..token.end, stored[at].as_str())?,
+                None if condition.contains(&token.start) => match self.copied_column(view, rules, own, token.start)? {
+                    Copied::Stored(column) if column == super::reads::quote(own) => {}
+                    Copied::Stored(column) => self.replace(token.start..token.end, column)?,
+                    Copied::Converted(_) => elsewhere = true,
+                },
                 None => elsewhere = true,
             }
         }
@@ -172,15 +178,11 @@ impl Plan<'_, '_> {
 
     /// COPY looks at its WHERE before its columns: a name that the session's shape does not have is told first.
     fn copy_condition(&self, table: &SyntaxNode, view: &TableView, named: &[(String, usize)]) -> Result<(), Refusal> {
-        let statement = table.parent();
-        let condition = statement.and_then(|s| s.descendants().find(|node| node.kind() == SyntaxKind::WHERE_CLAUSE));
-        let names = condition.iter().flat_map(|clause| clause.descendants());
-        for node in names.filter(|node| node.kind() == SyntaxKind::NAME_REF) {
+        for node in condition_names(table) {
             let Some((name, place)) = self.survey.name_of(&node) else { continue };
             let known = view.columns.iter().chain(&view.fallback).any(|column| column.name.as_str() == name);
-            let bare = node.parent().is_none_or(|outer| outer.kind() != SyntaxKind::FIELD_EXPR);
             let ours = sensitive(view).any(|column| column.as_str() == name) || named.iter().any(|n| n.0 == name);
-            if bare && !known && ours {
+            if !known && ours {
                 return Err(undefined_column(&[name], place));
             }
         }
@@ -288,6 +290,16 @@ impl Plan<'_, '_> {
         let refusal = refuse(rules, &format!("COPY into column \"{name}\""), why);
         Ok(Copied::Converted(refusal.hint("Copy into a temporary table first, and INSERT from it.").at(place)))
     }
+}
+
+/// The names in the condition of a COPY that stand alone: columns of its table.
+fn condition_names(table: &SyntaxNode) -> impl Iterator<Item = SyntaxNode> {
+    let condition = table.parent().and_then(|s| s.descendants().find(|node| node.kind() == SyntaxKind::WHERE_CLAUSE));
+    let bare = |node: &SyntaxNode| node.parent().is_none_or(|outer| outer.kind() != SyntaxKind::FIELD_EXPR);
+    condition
+        .into_iter()
+        .flat_map(|clause| clause.descendants())
+        .filter(move |node| node.kind() == SyntaxKind::NAME_REF && bare(node))
 }
 
 /// Where the values of a copied column go.

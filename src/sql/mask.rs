@@ -3,6 +3,7 @@
 //! Pure. Conservative: only the places where PostgreSQL itself puts a column's name are touched, and only for columns
 //! that do not exist in the client's shape (`TableView::twins`); values are never searched. Positions are the session's work.
 
+use super::lex::{self, Lexer, TokenKind};
 use crate::migration::TableView;
 use crate::schema::Ident;
 
@@ -140,12 +141,29 @@ impl Pair<'_> {
     fn in_detail(&self, text: &str) -> String {
         let Some(rest) = text.strip_prefix("Key (") else { return text.to_owned() };
         let Some(end) = rest.find(")=(") else { return text.to_owned() };
-        let stored = self.stored.quoted();
-        let names: Vec<String> = rest[..end]
-            .split(", ")
-            .map(|name| if name == stored { self.seen.quoted() } else { name.to_owned() })
-            .collect();
-        format!("Key ({}{}", names.join(", "), &rest[end..])
+        format!("Key ({}{}", self.in_keys(&rest[..end]), &rest[end..])
+    }
+
+    /// Columns, and expressions over them as `pg_get_indexdef` writes them.
+    fn in_keys(&self, keys: &str) -> String {
+        let mut told = String::new();
+        let mut at = 0;
+        for token in Lexer::new(keys.as_bytes(), true) {
+            let Some(text) = keys.get(token.start..token.end) else { continue };
+            // A function or a type of that name is not the column.
+            let other = keys[token.end..].starts_with('(') || keys[..token.start].ends_with("::");
+            let named = matches!(token.kind, TokenKind::Word | TokenKind::Quoted)
+                && lex::name(keys.as_bytes(), &token, '\\').is_some_and(|name| name == self.stored.as_str());
+            told.push_str(&keys[at..token.start]);
+            if named && !other {
+                told.push_str(&self.seen.quoted())
+            } else {
+                told.push_str(text)
+            }
+            at = token.end;
+        }
+        told.push_str(&keys[at..]);
+        told
     }
 
     /// `COPY users, line 3, column handle: "..."`
@@ -261,6 +279,14 @@ mod tests {
             "",
             "",
         );
+    }
+
+    #[test]
+    fn a_key_that_is_computed_names_the_seen_column() {
+        let key = "Key (lower(handle::text), handle(id), (id::handle), \"Handle\")=(handle, 1, 2, 3) already exists.";
+        let told =
+            "Key (lower(username::text), handle(id), (id::handle), \"Handle\")=(handle, 1, 2, 3) already exists.";
+        check(error("duplicate key value", key, "users"), "duplicate key value", told, "", "");
     }
 
     #[test]

@@ -83,6 +83,10 @@ fn plan_masked(
             reasons.push(why);
             return Ok(());
         }
+        tend::Kind::Renamed(renamed) => {
+            reasons.push("its columns are stored as they are, under other names".to_owned());
+            return renamed.into_iter().try_for_each(|(range, name)| edits.replace(range, name).map_err(overlap));
+        }
         tend::Kind::Read => {}
     }
     let bounds = piece.bounds().map_err(|unread| too_large(unread, piece, cx))?;

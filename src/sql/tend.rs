@@ -4,13 +4,14 @@
 //! code that would find other columns than the session's shape has.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::Context;
 use super::lex;
 use super::plan::{refuse, sensitive};
 use super::read::{Piece, Text};
 use super::survey::{Meaning, relation_meaning};
-use crate::migration::{TableRules, TableView, ViewColumn};
+use crate::migration::{Store, TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal};
 
 /// What to do with a statement of a kind.
@@ -18,6 +19,8 @@ use crate::schema::{Ident, Refusal};
 pub(super) enum Kind {
     /// Forward it; why.
     Passes(String),
+    /// Forward it with these names in place of the session's: its columns are stored as they are, under other names.
+    Renamed(Vec<(Range<usize>, String)>),
     /// Read it and plan.
     Read,
 }
@@ -356,6 +359,50 @@ fn is_their_own(rules: &TableRules, cx: &Context<'_>) -> Option<Kind> {
     own.then(|| Kind::Passes("the migration is over, and the session sees the table as it is stored".to_owned()))
 }
 
+/// The statement over the stored names of the session's columns, once the migration is over. `None` where one of them is
+/// stored converted, or what stands there may be no column.
+fn with_stored_names(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) -> Option<Kind> {
+    let view = rules.write_view(cx.shape);
+    let relation = cx.rules.catalog().relation(&rules.table).filter(|_| rules.over)?;
+    let mark = |at: usize, mark: u8| piece.tokens.get(at).is_some_and(|(token, _)| token.is_mark(mark));
+    let mut edits = Vec::new();
+    for (at, (token, name)) in piece.tokens.iter().enumerate() {
+        let Some(name) = name.as_deref().filter(|name| owned_names(cx, rules).any(|own| own.as_str() == *name)) else {
+            continue;
+        };
+        if view.fallback.iter().any(|column| column.name.as_str() == name && column.is_plain()) {
+            continue;
+        }
+        let column = view.columns.iter().find(|column| column.name.as_str() == name)?;
+        let bare = |store: &&Store| store.primary && store.value.as_column() == Some(&column.name);
+        let stored = &view.stores.iter().find(bare)?.column;
+        let same = relation.column(stored).is_some_and(|stored| stored.base_type_sql == column.base_type_sql);
+        // `COMMENT ON COLUMN users.username`: behind a dot it is a column where the table stands before.
+        let of_table = !mark(at.wrapping_sub(1), b'.') || (at > 1 && is_tables_own(piece, cx, rules, at - 2));
+        if !same || !of_table || mark(at + 1, b'(') || mark(at + 1, b'.') {
+            return None;
+        }
+        edits.push((token.start..token.end, stored.quoted()));
+    }
+    Some(Kind::Renamed(edits))
+}
+
+/// Whether the path that ends at this token means the table.
+fn is_tables_own(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules, end: usize) -> bool {
+    let dotted = |at: usize| at > 1 && piece.tokens[at - 1].0.is_mark(b'.');
+    let begin = if dotted(end) { end - 2 } else { end };
+    let parts: Vec<String> = (begin..=end).step_by(2).filter_map(|at| piece.tokens[at].1.clone()).collect();
+    matches!(relation_meaning(cx, &parts), Meaning::Migrating(found) if found.table == rules.table)
+}
+
+/// Whether a `CREATE INDEX` or `CREATE STATISTICS` says what it shall be called: PostgreSQL makes a name of the columns'.
+fn has_own_name(piece: &Piece<'_>) -> bool {
+    let at = (1..4).find(|at| ["index", "statistics"].iter().any(|word| piece.is_word(*at, word)));
+    let skipped = ["concurrently", "if", "not", "exists"];
+    let first = at.map(|at| (at + 1..).find(|at| !skipped.iter().any(|word| piece.is_word(*at, word))));
+    first.flatten().is_some_and(|at| !["on", "("].iter().any(|word| piece.is_word(at, word)))
+}
+
 fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     let routine = ["function", "procedure", "trigger", "rule", "policy", "index", "type", "aggregate", "publication"];
     let is = |word: &str| (1..piece.tokens.len().min(5)).any(|index| piece.is_word(index, word));
@@ -378,6 +425,10 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     let what = bound.iter().find(|word| (1..piece.tokens.len().min(6)).any(|index| piece.is_word(index, word)));
     match (what, owned_name(piece, cx, rules)) {
         (Some(what), Some(name)) => {
+            let bound = ["index", "statistics"].contains(what) && has_own_name(piece);
+            if let Some(renamed) = with_stored_names(piece, cx, rules).filter(|_| bound) {
+                return Ok(renamed);
+            }
             let why = format!("The statement names column \"{name}\", which the migration replaces.");
             Err(refuse(rules, &format!("CREATE {}", what.to_ascii_uppercase()), &why).hint(WHEN_INSTEAD))
         }
@@ -491,10 +542,12 @@ fn alter_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         return Ok(passes);
     }
     if let Some(name) = owned_name(piece, cx, rules) {
+        let renamed =
+            with_stored_names(piece, cx, rules).filter(|_| alters_harmlessly(piece, false) && names_constraints(piece));
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
-        return Err(refuse(rules, "ALTER TABLE", &why).hint(hint));
+        return renamed.ok_or_else(|| refuse(rules, "ALTER TABLE", &why).hint(hint));
     }
-    if !alters_harmlessly(piece, rules) {
+    if !alters_harmlessly(piece, rules.over) {
         let why = "The statement could add, drop, rename or retype columns under the migration's hands.";
         return Err(refuse(rules, "ALTER TABLE", why).hint(hint));
     }
@@ -525,6 +578,12 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     }
     let hint = WHEN_INSTEAD;
     if let Some(name) = owned_name(piece, cx, rules) {
+        let about_columns = ["comment", "grant", "revoke", "analyze", "analyse", "vacuum"];
+        if about_columns.iter().any(|word| piece.is_word(0, word))
+            && let Some(renamed) = with_stored_names(piece, cx, rules)
+        {
+            return Ok(renamed);
+        }
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
         return Err(refuse(rules, &verb, &why).hint(hint));
     }
@@ -534,9 +593,14 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     Ok(Kind::Passes("it leaves the table's columns as they are".to_owned()))
 }
 
-/// Whether every action of an ALTER TABLE is one that leaves columns as they are or, once the migration is over, columns that
-/// it does not own: the session asks which there are before it goes on.
-fn alters_harmlessly(piece: &Piece<'_>, rules: &TableRules) -> bool {
+/// Whether every constraint that an ALTER TABLE adds has a name: PostgreSQL makes one of the columns'.
+fn names_constraints(piece: &Piece<'_>) -> bool {
+    (1..piece.tokens.len()).all(|at| !piece.is_word(at, "add") || piece.is_word(at + 1, "constraint"))
+}
+
+/// Whether every action of an ALTER TABLE is one that leaves columns as they are; `own`: or that changes columns which are no
+/// migration's: the session asks which there are before it goes on.
+fn alters_harmlessly(piece: &Piece<'_>, own: bool) -> bool {
     let mut actions = Vec::new();
     let mut depth = 0usize;
     let text = piece.source.as_bytes();
@@ -563,8 +627,8 @@ fn alters_harmlessly(piece: &Piece<'_>, rules: &TableRules) -> bool {
         let behind_column = at + 2 + usize::from(piece.is_word(at + 1, "column"));
         let linked = ["inherit", "partition"].iter().any(|word| piece.is_word(at + 1, word));
         let renamed = piece.is_word(at, "rename") && !piece.is_word(at + 1, "to");
-        let own = of_column || renamed || (["add", "drop"].iter().any(|word| piece.is_word(at, word)) && !linked);
-        (rules.over && own)
+        let changes = of_column || renamed || (["add", "drop"].iter().any(|word| piece.is_word(at, word)) && !linked);
+        (own && changes)
             || ALTER_HARMLESS.iter().any(|words| begins(at, words))
             || (of_column && ALTER_COLUMN_HARMLESS.iter().any(|words| begins(behind_column, words)))
     })

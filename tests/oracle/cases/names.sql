@@ -182,3 +182,59 @@ DROP TABLE users CASCADE
 GRANT SELECT ON users TO PUBLIC
 
 DO $$ BEGIN PERFORM count(*) FROM users; END $$
+
+--! group: DDL over the stored names
+--! phases: contracted
+--! shapes: old
+CREATE INDEX made ON users (username, lower(username) DESC) WHERE username <> 'x';;
+SELECT indexdef FROM pg_indexes WHERE indexname = 'made'
+
+--! phases: contracted
+--! shapes: old
+CREATE UNIQUE INDEX IF NOT EXISTS made ON public.users USING btree (username);;
+INSERT INTO users (username) VALUES ('bob')
+
+--! phases: contracted
+--! shapes: old
+ALTER TABLE users ALTER COLUMN username SET DEFAULT 'dave', ALTER username DROP NOT NULL;;
+INSERT INTO users (email) VALUES ('e') RETURNING username;;
+INSERT INTO users (username) VALUES (NULL) RETURNING username
+
+--! phases: contracted
+--! shapes: old
+ALTER TABLE ONLY public.users ADD CONSTRAINT made CHECK (username <> 'zed' AND users.id > 0);;
+INSERT INTO users (username) VALUES ('zed')
+--! refusable: a name with a dot
+
+--! phases: contracted
+--! shapes: old
+ALTER TABLE users ADD CONSTRAINT made CHECK (username <> 'zed');;
+INSERT INTO users (username) VALUES ('zed')
+
+--! phases: contracted
+--! shapes: old
+COMMENT ON COLUMN public.users.username IS 'who';;
+SELECT col_description('users'::regclass, attnum) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'username'
+
+--! phases: contracted
+--! shapes: old
+GRANT SELECT (username), UPDATE (username) ON users TO pg_monitor;;
+SELECT attacl FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'username'
+
+--! phases: contracted
+--! shapes: old
+--! refusable: its own name
+CREATE INDEX ON users (username)
+
+--! phases: contracted
+--! shapes: old
+ANALYZE users (username)
+
+--! phases: contracted
+--! shapes: old
+ALTER TABLE users ALTER COLUMN nothing SET DEFAULT 'dave'
+
+--! phases: contracted
+--! shapes: old
+--! refusable: it is stored converted
+CREATE INDEX made ON members (age)

@@ -554,11 +554,9 @@ COPY users (username, age) FROM STDIN (FORMAT csv, FORCE_NOT_NULL (username), NU
 
 COPY users (username) FROM STDIN WHERE username <> 'c2'
 --! copy: c1\nc2\n
---! refusable: COPY with WHERE
 
 COPY users (id, username) FROM STDIN WHERE id > 70
 --! copy: 70\tc1\n71\tc2\n
---! refusable: COPY with WHERE
 
 COPY users (username) FROM STDIN
 --! copy: alice\n
