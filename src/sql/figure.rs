@@ -5,8 +5,9 @@
 
 use squawk_syntax::ast::{AstNode, Target};
 use squawk_syntax::column_name::ColumnName;
-use squawk_syntax::{SyntaxKind, SyntaxNode};
+use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
+use super::reads::unwrapped;
 use super::survey::{Survey, child, has_token, is_query};
 
 /// What PostgreSQL calls a column that it has no name for.
@@ -26,7 +27,8 @@ impl Survey<'_> {
         if expression.kind() == SyntaxKind::FIELD_EXPR && has_token(&expression, SyntaxKind::STAR) {
             return None;
         }
-        Some(self.figure(&expression).unwrap_or_else(|| figured_by_reader(target)))
+        let figured = self.figure(&expression).or_else(|| type_over_case(&expression));
+        Some(figured.unwrap_or_else(|| figured_by_reader(target)))
     }
 
     /// The name that an expression takes from the names in it; `None` where it takes none.
@@ -67,6 +69,23 @@ impl Survey<'_> {
         let list = query.descendants().find(|n| n.kind() == SyntaxKind::TARGET_LIST)?;
         self.target_name(&list.children().next()?)
     }
+}
+
+/// A CASE that takes no name from its ELSE is called `case`, and a cast over it as its type is (`FigureColnameInternal`, where
+/// both are names of strength 1). The reader takes the first for stronger.
+fn type_over_case(expression: &SyntaxNode) -> Option<String> {
+    let cast = unwrapped(expression.clone());
+    let mut inner = cast.clone();
+    while let SyntaxKind::CAST_EXPR | SyntaxKind::COLLATE | SyntaxKind::PAREN_EXPR = inner.kind() {
+        inner = inner.children().find(|c| is_expression(c.kind()))?;
+    }
+    if cast.kind() != SyntaxKind::CAST_EXPR || inner.kind() != SyntaxKind::CASE_EXPR {
+        return None;
+    }
+    let of_type = cast.children().filter(|c| !is_expression(c.kind())).last()?;
+    let alone = SourceFile::parse(&format!("SELECT NULL::{}", of_type.text())).syntax_node();
+    let target = alone.descendants().find(|node| node.kind() == SyntaxKind::TARGET)?;
+    Some(figured_by_reader(&target))
 }
 
 fn is_expression(kind: SyntaxKind) -> bool {

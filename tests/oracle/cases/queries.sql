@@ -538,3 +538,10 @@ UPDATE users SET username = repeat('x', 150) WHERE id = 1
 DELETE FROM users WHERE nope = 1
 
 DELETE FROM users u WHERE users.id = 1
+
+--! group: output names
+SELECT (CASE WHEN username = 'bob' THEN 1 ELSE 0 END)::varchar(20), CAST(CASE WHEN id = 1 THEN 1 END AS double precision), (CASE id WHEN 1 THEN 'a' ELSE 'b' END COLLATE "C")::text FROM users ORDER BY 1, 2, 3
+
+SELECT ((CASE WHEN username = 'bob' THEN 1 ELSE 0 END)::int)::timestamp IS NULL, CASE WHEN true THEN 1 ELSE 2::bigint END, (CASE WHEN true THEN 1 ELSE id END)::text, (CASE WHEN true THEN username ELSE 'x'::text END)::character varying(7)[] IS NULL FROM users WHERE false
+
+INSERT INTO users (username) VALUES ('n') RETURNING (CASE WHEN username = 'n' THEN 1 ELSE 0 END)::numeric(5, 2), (CASE WHEN true THEN 'b' ELSE 'a' END)::pg_catalog."char"
