@@ -62,11 +62,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def until(what, holds, pause=0.02):
-    deadline = time.monotonic() + DEADLINE_SECONDS
+def until(what, holds, pause=0.02, seconds=DEADLINE_SECONDS):
+    deadline = time.monotonic() + seconds
     while not (found := holds()):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {DEADLINE_SECONDS} s: {what}")
+            raise RuntimeError(f"not within {seconds} s: {what}")
         time.sleep(pause)
     return found
 
@@ -369,7 +369,10 @@ def move(proxy, picked, state):
         hold("contracting")
         held.close()
         return
-    until("all contracted", lambda: all(p == "contracted" for p, _ in proxy.phases().values()))
+    # Their holds come one after the other.
+    phases = proxy.phases()
+    seconds = DEADLINE_SECONDS + 10 * len(phases)
+    until("all contracted", lambda: all(p == "contracted" for p, _ in proxy.phases().values()), seconds=seconds)
 
 
 def run_all(client, steps, variables):
