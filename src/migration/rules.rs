@@ -128,11 +128,13 @@ impl Rules {
     }
 }
 
-/// Whether the table can be the one that a completed migration left: one that was dropped and made anew is no more under it.
+/// Whether the table is the one that a completed migration left. One that was dropped and made anew is no more under it: it
+/// lacks the new column or, where that has the name of the old one, has the old one's type.
 fn is_what_it_left(lens: &Lens, relation: &Relation) -> bool {
     lens.new.iter().all(|new| {
-        let same = new.origin.is_some_and(|(oid, _)| oid == relation.oid);
-        relation.column(&new.name).is_some_and(|stored| same || stored.base_type_sql == new.base_type_sql)
+        let Some(stored) = relation.column(&new.name) else { return false };
+        let same = new.origin.is_none_or(|(oid, _)| oid == relation.oid) || stored.base_type_sql == new.base_type_sql;
+        same || lens.old.iter().all(|old| old.name != new.name || old.base_type_sql != stored.base_type_sql)
     })
 }
 

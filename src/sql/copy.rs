@@ -314,7 +314,7 @@ enum Copied {
 fn array<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let names: Vec<String> =
         names.map(|name| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))).collect();
-    format!(" E'{{{}}}'", names.join(",").replace('\\', "\\\\").replace('\'', "\\'"))
+    format!(" E'{{{}}}'", names.join(",").replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// PostgreSQL's own answer to a column that COPY cannot find: it has no place in the text.

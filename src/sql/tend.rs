@@ -365,6 +365,10 @@ fn with_stored_names(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) ->
     let view = rules.write_view(cx.shape);
     let relation = cx.rules.catalog().relation(&rules.table).filter(|_| rules.over)?;
     let mark = |at: usize, mark: u8| piece.tokens.get(at).is_some_and(|(token, _)| token.is_mark(mark));
+    // A foreign key names another table's columns too.
+    if (0..piece.tokens.len()).any(|at| piece.is_word(at, "references")) {
+        return None;
+    }
     let mut edits = Vec::new();
     for (at, (token, name)) in piece.tokens.iter().enumerate() {
         let Some(name) = name.as_deref().filter(|name| owned_names(cx, rules).any(|own| own.as_str() == *name)) else {
@@ -385,6 +389,17 @@ fn with_stored_names(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) ->
         edits.push((token.start..token.end, stored.quoted()));
     }
     Some(Kind::Renamed(edits))
+}
+
+/// Whether a `GRANT`, `ANALYZE` or the like may be about several tables: a name may then be another one's column.
+fn names_several(piece: &Piece<'_>) -> bool {
+    let list = (1..piece.tokens.len()).find(|at| piece.is_word(*at, "on")).unwrap_or(0);
+    let mut depth = 0usize;
+    piece.tokens.iter().skip(list).any(|(token, _)| {
+        depth += usize::from(token.is_mark(b'('));
+        depth -= usize::from(token.is_mark(b')') && depth > 0);
+        depth == 0 && token.is_mark(b',')
+    })
 }
 
 /// Whether the path that ends at this token means the table.
@@ -580,6 +595,7 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     if let Some(name) = owned_name(piece, cx, rules) {
         let about_columns = ["comment", "grant", "revoke", "analyze", "analyse", "vacuum"];
         if about_columns.iter().any(|word| piece.is_word(0, word))
+            && !names_several(piece)
             && let Some(renamed) = with_stored_names(piece, cx, rules)
         {
             return Ok(renamed);

@@ -238,3 +238,13 @@ ALTER TABLE users ALTER COLUMN nothing SET DEFAULT 'dave'
 --! shapes: old
 --! refusable: it is stored converted
 CREATE INDEX made ON members (age)
+
+--! phases: contracted
+--! shapes: old
+--! refusable: a name may be another table's
+GRANT SELECT (username) ON users, logins TO pg_monitor
+
+--! phases: contracted
+--! shapes: old
+--! refusable: a name may be another table's
+ALTER TABLE users ADD CONSTRAINT made FOREIGN KEY (username) REFERENCES logins (username)
