@@ -286,10 +286,10 @@ INSERT INTO scores (player, score) SELECT 'p', NULL LIMIT 1 RETURNING player, sc
 INSERT INTO scores (player, score) SELECT 'p', '7' UNION ALL SELECT player, score FROM scores RETURNING player, score
 
 --! shapes: old auto
-INSERT INTO scores (player, score) SELECT player, max(score) FROM scores GROUP BY player RETURNING player, score
+INSERT INTO scores (player, score) SELECT player, max(score) FROM scores GROUP BY player HAVING player < 'b' RETURNING player, score
 
 --! shapes: new
-INSERT INTO scores (player, score_int) SELECT player, max(score_int) FROM scores GROUP BY player RETURNING player, score_int
+INSERT INTO scores (player, score_int) SELECT player, max(score_int) FROM scores GROUP BY player HAVING player < 'b' RETURNING player, score_int
 
 --! shapes: new
 INSERT INTO scores (player, score_int) SELECT player, score_int + nextval('probe') FROM scores ORDER BY id RETURNING player, score_int
