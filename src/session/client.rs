@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::judge::Judgement;
-use super::names::changes_names;
+use super::names::{alters, changes_names};
 use super::prepared::{Judged, Origin, Prepared, Sent, Traits};
 use super::queue::Asked;
 use super::{Host, Mode, Note, Out, Outcome, Session, StatementKind, Touched, Undo};
@@ -336,17 +336,17 @@ impl Session {
             self.forget_deallocated(text);
         }
         if statements.iter().any(|statement| changes_names(text, statement, self.view.unsettled)) {
-            self.names_may_change();
+            self.names_may_change(statements.iter().any(alters));
         }
         // CREATE TABLE AS is complete with the tag of a SELECT.
         self.ddl |= statements.iter().any(|statement| statement.kind == Kind::Ddl);
     }
 
-    /// A statement that may change what names mean is on its way.
-    pub(super) fn names_may_change(&mut self) {
+    /// A statement that may change what names mean is on its way, and perhaps a table.
+    pub(super) fn names_may_change(&mut self, alters: bool) {
         self.view.valid = false;
         self.view.unsettled = true;
-        self.view.altered |= self.pin.as_ref().is_some_and(|pinned| !pinned.tables_question.is_empty());
+        self.view.altered |= alters && self.pin.as_ref().is_some_and(|pinned| !pinned.tables_question.is_empty());
     }
 
     fn parse<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
@@ -490,7 +490,7 @@ impl Session {
             self.portals.insert(portal.into(), traits);
         }
         if self.reading && (traits.changes_names || (traits.turns_back && self.view.unsettled)) {
-            self.names_may_change();
+            self.names_may_change(traits.alters);
         }
         self.queue.push(Asked::Bind, note);
         Taken::Pass

@@ -318,8 +318,9 @@ impl Session {
             if taken.is_some() {
                 return taken;
             }
-            if self.statements.get(name.as_bytes()).is_some_and(|statement| statement.traits.changes_names) {
-                self.names_may_change();
+            let traits = self.statements.get(name.as_bytes()).map(|statement| statement.traits);
+            if let Some(traits) = traits.filter(|traits| traits.changes_names) {
+                self.names_may_change(traits.alters);
             }
         }
         None

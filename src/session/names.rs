@@ -306,6 +306,11 @@ pub(super) fn changes_names(text: &[u8], statement: &Statement, unsettled: bool)
     }
 }
 
+/// Whether a statement may change a table.
+pub(super) fn alters(statement: &Statement) -> bool {
+    matches!(statement.kind, Kind::Ddl | Kind::Do | Kind::Call | Kind::Other)
+}
+
 /// What a statement may do to what names mean.
 pub(super) fn effect_on_names(text: &[u8], statement: &Statement) -> Effect {
     let has = |word: &Word| word.is_in(text.get(statement.range.clone()).unwrap_or_default());

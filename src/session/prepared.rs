@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ahash::RandomState;
 
-use super::names::{EXECUTE, Effect, effect_on_names};
+use super::names::{EXECUTE, Effect, alters, effect_on_names};
 use super::{Outcome, StatementKind};
 use crate::schema::Refusal;
 use crate::sql::{self, Planned};
@@ -123,6 +123,8 @@ pub(super) struct Traits {
     pub changes_names: bool,
     /// Whether it does so where something in its transaction has changed names: it ends the transaction.
     pub turns_back: bool,
+    /// Whether running it may change a table.
+    pub alters: bool,
     /// Whether it runs SQL-level prepared statements itself.
     pub executes: bool,
 }
@@ -133,6 +135,7 @@ impl Traits {
         outcome: Outcome::Passed,
         changes_names: false,
         turns_back: false,
+        alters: false,
         executes: false,
     };
 }
@@ -146,6 +149,7 @@ impl Traits {
             self.changes_names |= effect == Effect::Changes;
             self.turns_back |= effect != Effect::None;
         }
+        self.alters = statements.iter().any(alters);
         self.executes = EXECUTE.is_in(text);
     }
 }
