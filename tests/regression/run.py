@@ -366,6 +366,9 @@ def move(proxy, picked, state):
     for name in names:
         proxy.post(name, "complete", {"confirm": True})
     if held:
+        # A transaction of an older epoch keeps each phase from the next.
+        hold("soaking")
+        held = release(held)
         hold("contracting")
         held.close()
         return
