@@ -341,7 +341,11 @@ impl Plan<'_, '_> {
         if holder.is_some() {
             return Ok(None);
         }
-        // PostgreSQL objects by itself where nothing stored has the name.
+        // PostgreSQL objects by itself where no table goes by the qualifier, or nothing stored has the name.
+        let qualifier = reference.parts.split_last().map_or(&[][..], |(_, qualifier)| qualifier);
+        if !qualifier.is_empty() && survey.item_named(qualifier, reference.scope).is_none() {
+            return Ok(None);
+        }
         if stores(&survey.targets[seen], reference.column()) {
             return Err(undefined_column(&reference.parts, range.start));
         }

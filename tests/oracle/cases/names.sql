@@ -248,3 +248,14 @@ GRANT SELECT (username) ON users, logins TO pg_monitor
 --! shapes: old
 --! refusable: a name may be another table's
 ALTER TABLE users ADD CONSTRAINT made FOREIGN KEY (username) REFERENCES logins (username)
+
+--! group: a table that goes by another name
+--! shapes: old auto
+--! auto: old
+UPDATE users AS u SET username = users.username || 'x' WHERE u.id = 1
+
+--! auto: old
+DELETE FROM users AS u WHERE users.username = 'x'
+
+--! auto: old
+UPDATE members AS m SET name = 'x' WHERE members.age = '1' RETURNING m.id
