@@ -459,6 +459,11 @@ impl<S: Sidecar> Driver<S> {
         if let Some(wait) = self.unsettled(row).await? {
             return Ok(wait);
         }
+        // Before the questions below, each of which every migration that waits for its turn would ask at every epoch of
+        // the others.
+        if let Some(time) = store::rest(self.session.client()).await? {
+            return Ok(Flow::Wait(time));
+        }
         let facts = facts::gather(&self.session, row, true).await?;
         facts::refuse_if_blocked("the old column cannot be dropped", gate::blockers(&facts, Phase::Contracted))?;
         let detail = facts::present_detail(&self.session, row).await?;

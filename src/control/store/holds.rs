@@ -57,18 +57,8 @@ pub async fn hold(client: &impl GenericClient, row: &MigrationRow, actor: &Actor
     }
     // Who makes epochs waits for each other: so no two find that nobody holds.
     client.batch_execute("LOCK TABLE crossfade.epochs IN SHARE ROW EXCLUSIVE MODE").await?;
-    let others = client
-        .query_one(
-            "SELECT count(held_since), coalesce(max(extract(epoch FROM hold_ended_at - clock_timestamp()) * 1000
-                    + hold_last_ms * $1), 0)::bigint FROM crossfade.migrations",
-            &[&REST_FACTOR],
-        )
-        .await?;
-    if others.get::<_, i64>(0) > 0 {
-        return Ok(Begun::Resting(OTHER_POLL));
-    }
-    if let rest_ms @ 1.. = others.get::<_, i64>(1) {
-        return Ok(Begun::Resting(Duration::from_millis(rest_ms.unsigned_abs())));
+    if let Some(time) = rest(client).await? {
+        return Ok(Begun::Resting(time));
     }
     let epoch = new_epoch(client, row.stays(), &actor.why, true).await?;
     let waiting = format!("holds new transactions for a moment ({})", actor.why);
@@ -81,6 +71,22 @@ pub async fn hold(client: &impl GenericClient, row: &MigrationRow, actor: &Actor
     note(client, actor, Some(&row.name), "hold", serde_json::json!({ "epoch": epoch.0 })).await?;
     announce(client).await?;
     Ok(Begun::Held(epoch))
+}
+
+/// How long a hold would have to wait that wants to begin now; nothing where it need not.
+pub async fn rest(client: &impl GenericClient) -> Result<Option<Duration>, Error> {
+    let others = client
+        .query_one(
+            "SELECT count(held_since), coalesce(max(extract(epoch FROM hold_ended_at - clock_timestamp()) * 1000
+                    + hold_last_ms * $1), 0)::bigint FROM crossfade.migrations",
+            &[&REST_FACTOR],
+        )
+        .await?;
+    if others.get::<_, i64>(0) > 0 {
+        return Ok(Some(OTHER_POLL));
+    }
+    let rest_ms: i64 = others.get(1);
+    Ok((rest_ms > 0).then(|| Duration::from_millis(rest_ms.unsigned_abs())))
 }
 
 /// Ends the hold of that epoch, in the caller's transaction, and lets transactions begin again. The new epoch; nothing
