@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs PostgreSQL's own regression files through the proxy while their tables are under migration.
 
-    run.py CROSSFADE FOLDER [FILE ...] [--states a,b] [--shapes old,auto] [--form simple|extended] [--keep DIR]
-           [--report PATH]
+    run.py CROSSFADE FOLDER [FILE ...] [--states a,b] [--shapes old,auto] [--form simple|extended]
+           [--types wider|same] [--keep DIR] [--report PATH]
 
 FOLDER is `src/test/regress` of PostgreSQL's source, of the same major version as the server's binaries. Every file runs
 statement by statement twice at once: directly on a database that never migrates, and through `crossfade run` on one in
@@ -192,7 +192,7 @@ class Stage:
 
     def __init__(self, arguments):
         self.program, self.source = os.path.abspath(arguments.program), os.path.abspath(arguments.folder)
-        self.kept = arguments.keep
+        self.kept, self.wider = arguments.keep, arguments.types == "wider"
         self.folder = os.path.abspath(arguments.keep) if arguments.keep else tempfile.mkdtemp(prefix="crossfade-regression-")
         os.makedirs(self.folder, exist_ok=True)
         os.chmod(self.folder, 0o755)
@@ -235,9 +235,12 @@ class Stage:
         client.must("ANALYZE")
         client.close()
 
+    def prepared(self, file, state):
+        return f"{state}_{file}" if self.wider else f"{state}_same_{file}"
+
     def prepare(self, file, state):
         """Makes the databases that the two runs are copied from; the tables under migration."""
-        before, after = f"base_{file}", f"{state}_{file}"
+        before, after = f"base_{file}", self.prepared(file, state)
         created = first_creations(self.steps(file))
         for server in (self.direct, self.subject):
             if before not in server.databases():
@@ -251,7 +254,7 @@ class Stage:
             self.subject.copy(before, after)
             proxy = Proxy(self.program, self.subject, after)
             try:
-                move(proxy, picked, state)
+                move(proxy, picked, state, self.wider)
             except BaseException:
                 proxy.stop()
                 self.subject.copy(before, after + "_failed")
@@ -312,8 +315,8 @@ def key_and_pick(client, names):
             client.must(f"COMMENT ON COLUMN {name}.\"{row[0]}\" IS 'crossfade'")
 
 
-def move(proxy, picked, state):
-    """Starts a migration for each picked column and moves all of them to the state."""
+def move(proxy, picked, state, wider):
+    """Starts a migration for each picked column, to another type too or not, and moves all of them to the state."""
     names = []
 
     def brake():
@@ -339,7 +342,7 @@ def move(proxy, picked, state):
     held = brake() if stepwise else None
     for table, column, type_sql in picked:
         name = re.sub("[^a-z0-9]", "-", table.lower())
-        retyped = WIDER.get(type_sql)
+        retyped = WIDER.get(type_sql) if wider else None
         text = f'name = "{name}"\n[[change]]\nkind = "rename_column"\ntable = \'"{table}"\'\ncolumn = \'"{column}"\'\n'
         text += f"to = '{column.lower()}_new'\n" + (f'type = "{retyped}"\n' if retyped else "")
         status, answer = proxy.call("POST", "/v1/migrations", text, "application/toml")
@@ -421,7 +424,7 @@ class Run:
         stage.direct.forget_roles()
         stage.subject.forget_roles()
         stage.direct.copy(f"base_{file}", "regression")
-        stage.subject.copy(f"{state}_{file}", "regression")
+        stage.subject.copy(stage.prepared(file, state), "regression")
         self.proxy = Proxy(stage.program, stage.subject, "regression")
         self.variables = [dict(stage.variables), dict(stage.variables)]
         self.connect("postgres")
@@ -550,6 +553,7 @@ def main():
     parser.add_argument("--states", default="verified,reads_new,contracted")
     parser.add_argument("--shapes", default="old")
     parser.add_argument("--form", default="simple")
+    parser.add_argument("--types", default="wider")
     parser.add_argument("--keep")
     parser.add_argument("--report")
     arguments = parser.parse_args()
