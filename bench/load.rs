@@ -5,8 +5,8 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossfade::demo::postgres::SUPERUSER;
 use futures_util::TryStreamExt;
@@ -16,6 +16,9 @@ use tokio_postgres::NoTls;
 use super::Outcome;
 use super::report::{Row, median};
 use super::target::{Target, descriptors_max};
+
+/// How long a load runs before it is measured: a new server process is slower until it knows its catalogs.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// What pgbench does.
 #[derive(Debug, Clone)]
@@ -105,25 +108,29 @@ impl Bench {
         Ok(targets.iter().zip(&all).map(row).collect())
     }
 
+    /// One measurement, which begins when the server's processes are warm: PgBouncer keeps its own from one to the next.
     fn measure(&self, load: &Load, target: &Target) -> Outcome<Figures> {
         let logs = tempfile::tempdir_in(self.scratch.path())?;
-        let cpu_before = target.cpu_seconds()?;
+        let seconds = (WARM_UP + Duration::from_secs(self.seconds.into())).as_secs();
         let mut command = self.client("pgbench", target);
         command
             .current_dir(logs.path())
-            .args(["-n", "-c", &load.clients.to_string(), "-j", "1", "-T", &self.seconds.to_string(), "-l"])
+            .args(["-n", "-c", &load.clients.to_string(), "-j", "1", "-T", &seconds.to_string(), "-l"])
             .args(["-D", &format!("rows={}", 100_000 * self.scale)])
             .args(&load.arguments)
             .env("PGSSLMODE", if load.tls { "require" } else { "disable" })
             .arg(target.database);
-        check(&mut command)?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        std::thread::sleep(WARM_UP);
+        let (cpu_before, from) = (target.cpu_seconds()?, SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64());
+        succeeded(&command, &child.wait_with_output()?)?;
         let cpu = target.cpu_seconds()? - cpu_before;
-        let mut latencies = latencies(logs.path())?;
+        let Measured { mut latencies, until } = measured(logs.path(), from)?;
         latencies.sort_by(f64::total_cmp);
         let count = latencies.len();
         let at = |share: f64| latencies[((count as f64 * share) as usize).min(count - 1)];
         Ok(Figures {
-            per_second: count as f64 / f64::from(self.seconds),
+            per_second: count as f64 / (until - from),
             p50_us: at(0.5),
             p99_us: at(0.99),
             cpu_ms_per_1000: cpu * 1_000_000.0 / count as f64,
@@ -233,19 +240,41 @@ async fn connect(target: &Target) -> Outcome<tokio_postgres::Client> {
     Ok(client)
 }
 
-/// The third field of each line of pgbench's logs: microseconds.
-fn latencies(folder: &Path) -> Outcome<Vec<f64>> {
-    let mut all = Vec::new();
+/// What pgbench logged from some moment on.
+struct Measured {
+    /// In microseconds.
+    latencies: Vec<f64>,
+    /// The last one's end, in seconds since 1970.
+    until: f64,
+}
+
+/// Reads pgbench's logs: a line has the client, the transaction's number, its time in microseconds, the script, and its end in
+/// seconds and microseconds.
+fn measured(folder: &Path, from: f64) -> Outcome<Measured> {
+    let mut all = Measured { latencies: Vec::new(), until: from };
     for entry in fs::read_dir(folder)? {
-        let text = fs::read_to_string(entry?.path())?;
-        all.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok()));
+        for line in fs::read_to_string(entry?.path())?.lines() {
+            let fields: Vec<f64> = line.split(' ').map_while(|field| field.parse().ok()).collect();
+            let [_, _, latency, _, seconds, micros, ..] = *fields else {
+                return Err(format!("pgbench logged {line:?}").into());
+            };
+            let end = seconds + micros / 1e6;
+            if end >= from {
+                all.latencies.push(latency);
+                all.until = all.until.max(end);
+            }
+        }
     }
-    if all.is_empty() { Err("pgbench logged no transaction".into()) } else { Ok(all) }
+    if all.latencies.is_empty() { Err("pgbench logged no transaction".into()) } else { Ok(all) }
 }
 
 /// Runs a command that must succeed.
 pub fn check(command: &mut Command) -> Outcome<()> {
     let output = command.stdin(Stdio::null()).output()?;
+    succeeded(command, &output)
+}
+
+fn succeeded(command: &Command, output: &Output) -> Outcome<()> {
     if output.status.success() {
         return Ok(());
     }

@@ -127,6 +127,11 @@ impl Catalog {
         self.relations.values()
     }
 
+    /// The highest OID.
+    pub fn newest(&self) -> Option<u32> {
+        self.relations().map(|relation| relation.oid).max()
+    }
+
     /// The first relation of that name on the path, as PostgreSQL looks up an unqualified name.
     pub fn find(&self, path: &[Ident], name: &Ident) -> Option<&Arc<Relation>> {
         path.iter().find_map(|schema| self.relation(&QualifiedName { schema: schema.clone(), name: name.clone() }))

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use super::judge::Judgement;
 use super::names::{alters, changes_names};
-use super::prepared::{Judged, Origin, Prepared, Sent, Traits};
+use super::prepared::{Judged, Origin, Portal, Prepared, Sent, Traits};
 use super::queue::Asked;
-use super::{Host, Mode, Note, Out, Outcome, Session, StatementKind, Touched, Undo};
+use super::{Answered, Host, Mode, Note, Out, Outcome, Session, StatementKind, Touched, Undo};
 use crate::schema::{Refusal, SqlState};
 use crate::sql::{self, Kind};
 use crate::wire::{self, Header, Peer};
@@ -131,7 +131,7 @@ impl Session {
             return kind != b'X';
         }
         let begins = matches!(kind, b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F');
-        begins && !self.batch_open && !self.skipping && !self.answer_given && !self.queue.is_empty()
+        begins && !self.batch_open && !self.skipping && self.answer_given.is_none() && !self.queue.is_empty()
     }
 
     fn client_message<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
@@ -139,18 +139,19 @@ impl Session {
             // Passwords and tokens pass; what an eager client sends behind them waits for the login's end.
             return if matches!(header.kind, b'p' | b'X') { Taken::Pass } else { Taken::Wait };
         }
-        if self.skipping || self.answer_given {
+        if self.skipping || self.answer_given.is_some() {
             return self.unanswered(host, message, header, out);
         }
         match header.kind {
             b'Q' if !self.would_read(host) => self.query_unread(host, message),
             b'Q' | b'P' | b'D' | b'C' if !message.whole => self.wait(message, header, out),
             b'Q' => self.query(host, message, out),
-            b'P' => self.parse(host, message, out),
-            b'B' => self.bind(host, message, header, out),
-            b'D' => self.describe(host, message, out),
-            b'E' => self.execute(host, message, header, out),
-            b'C' => self.close(host, message),
+            b'P' | b'B' | b'D' | b'E' | b'C' => {
+                let taken = self.batch_message(host, message, header, out);
+                // What is asked before the first one is no part of the batch.
+                self.batch_open |= taken != Taken::Wait;
+                taken
+            }
             b'S' => self.sync(host),
             b'F' => {
                 self.begin(host);
@@ -164,6 +165,16 @@ impl Session {
             }
             // Copy data, Flush, Terminate, and what only the server can object to.
             _ => Taken::Pass,
+        }
+    }
+
+    fn batch_message<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
+        match header.kind {
+            b'P' => self.parse(host, message, out),
+            b'B' => self.bind(host, message, header, out),
+            b'D' => self.describe(host, message, out),
+            b'E' => self.execute(host, message, header, out),
+            _ => self.close(host, message),
         }
     }
 
@@ -185,12 +196,18 @@ impl Session {
 
     /// A message that the server skips, or whose answer the client already has.
     fn unanswered<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
-        if std::mem::take(&mut self.answer_given) {
-            if message.whole {
+        match (self.answer_given, header.kind) {
+            (None, _) | (_, b'X') => {}
+            (Some(_), _) if !message.whole => return self.wait(message, header, out),
+            (Some(Answered::Query), _) => {
+                self.answer_given = None;
                 return Taken::Replaced;
             }
-            self.violated("held message is not whole", &[], out);
-            return Taken::Wait;
+            (Some(Answered::Batch), b'S') => {
+                self.answer_given = None;
+                return self.sync(host);
+            }
+            (Some(Answered::Batch), _) => return Taken::Replaced,
         }
         match header.kind {
             b'S' => {
@@ -313,12 +330,8 @@ impl Session {
         judged: Judged,
     ) -> Option<Box<Note>> {
         let Some(sql::Statement { kind: Kind::Prepare { name, .. }, .. }) = prepared else { return None };
-        let name: Box<[u8]> = name.as_bytes().into();
-        let mut statement =
-            Prepared::new(parse_body(&name, text, b"\0\0"), Origin::Sql, self.view.standard_conforming_strings);
-        (statement.sent, statement.judged) = (sent, judged);
-        let previous = self.statements.put(&name, Some(statement));
-        Some(Box::new(Note { undo: Some(Undo::Restore { name, previous }), ..Note::default() }))
+        let made = Prepared::by_sql(name, text, self.view.standard_conforming_strings, sent, judged);
+        Some(Box::new(Note { undo: Some(self.statements.make(name.as_bytes(), made)), ..Note::default() }))
     }
 
     pub(super) fn touched<H: Host>(&self, host: &H, judgement: &Judgement) -> Option<Touched> {
@@ -351,7 +364,6 @@ impl Session {
 
     fn parse<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
         self.begin(host);
-        self.batch_open = true;
         let Some(read) = wire::parse_frame(message.body()) else {
             self.queue.push(Asked::Parse, None);
             return Taken::Pass;
@@ -459,15 +471,13 @@ impl Session {
         }
         let mut statement = Prepared::new(body.to_vec(), Origin::Protocol, self.view.standard_conforming_strings);
         (statement.traits, statement.sent, statement.judged) = (traits, sent, judged);
-        let previous = self.statements.put(name, Some(statement));
-        Some(Box::new(Note { undo: Some(Undo::Restore { name: name.into(), previous }), ..Note::default() }))
+        Some(Box::new(Note { undo: Some(self.statements.make(name, statement)), ..Note::default() }))
     }
 
     fn bind<H: Host>(&mut self, host: &mut H, message: &Message, header: Header, out: &mut Out) -> Taken {
         let Some((portal, name)) = wire::bind_names(message.body()) else {
             return if message.whole {
                 self.begin(host);
-                self.batch_open = true;
                 self.queue.push(Asked::Bind, None);
                 Taken::Pass
             } else {
@@ -475,7 +485,6 @@ impl Session {
             };
         };
         self.begin(host);
-        self.batch_open = true;
         if self.reading
             && let Some(taken) = self.refresh(host, message, name, out)
         {
@@ -484,10 +493,11 @@ impl Session {
         let statement = self.statements.get(name);
         let traits = statement.map_or(Traits::UNKNOWN, |statement| statement.traits);
         let note = statement.filter(|_| self.reading).and_then(edited_note);
+        let makes = statement.filter(|_| self.reading && traits.prepares).and_then(made).map(Box::new);
         if portal.is_empty() {
-            self.portal = traits;
+            self.portal = Portal { traits, makes };
         } else if self.reading {
-            self.portals.insert(portal.into(), traits);
+            self.portals.insert(portal.into(), Portal { traits, makes });
         }
         if self.reading && (traits.changes_names || (traits.turns_back && self.view.unsettled)) {
             self.names_may_change(traits.alters);
@@ -498,7 +508,6 @@ impl Session {
 
     fn describe<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
         self.begin(host);
-        self.batch_open = true;
         let target = wire::describe_target(message.body());
         let mut note = None;
         if let (true, Some((b'S', name))) = (self.reading, target) {
@@ -520,12 +529,12 @@ impl Session {
             return self.wait(message, header, out);
         }
         self.begin(host);
-        self.batch_open = true;
-        let traits = match wire::execute_portal(message.body()) {
-            Some(b"") => self.portal,
-            Some(name) => self.portals.get(name).copied().unwrap_or(Traits::UNKNOWN),
-            None => Traits::UNKNOWN,
+        let portal = match wire::execute_portal(message.body()) {
+            Some(b"") => Some(&mut self.portal),
+            Some(name) => self.portals.get_mut(name),
+            None => None,
         };
+        let (traits, makes) = portal.map_or((Traits::UNKNOWN, None), |portal| (portal.traits, portal.makes.take()));
         host.statement(traits.kind, traits.outcome);
         let touched = match traits.outcome {
             Outcome::Unchanged | Outcome::Rewritten if self.reading => {
@@ -533,14 +542,18 @@ impl Session {
             }
             Outcome::Unchanged | Outcome::Rewritten | Outcome::Passed | Outcome::Refused => None,
         };
-        let note = touched.map(|touched| Box::new(Note { touched: Some(touched), ..Note::default() }));
+        let undo = makes.map(|made| {
+            let (name, statement) = *made;
+            self.statements.make(&name, statement)
+        });
+        let noted = touched.is_some() || undo.is_some();
+        let note = noted.then(|| Box::new(Note { touched, undo, ..Note::default() }));
         self.queue.push(Asked::Execute, note);
         Taken::Pass
     }
 
     fn close<H: Host>(&mut self, host: &mut H, message: &Message) -> Taken {
         self.begin(host);
-        self.batch_open = true;
         let note = match wire::close_target(message.body()) {
             Some((b'S', name)) => self.statements.put(name, None).map(|previous| {
                 let undo = Undo::Restore { name: name.into(), previous: Some(previous) };
@@ -561,9 +574,13 @@ fn edited_note(statement: &Prepared) -> Option<Box<Note>> {
     }
 }
 
-/// The body of a Parse message.
-pub(super) fn parse_body(name: &[u8], text: &[u8], types: &[u8]) -> Vec<u8> {
-    [name, b"\0", text, b"\0", types].concat()
+/// The SQL-level prepared statement that a statement of the protocol makes, a `PREPARE`, with its name.
+fn made(statement: &Prepared) -> Option<(Box<[u8]>, Prepared)> {
+    let (text, strings) = (statement.parts().text, statement.standard_conforming_strings);
+    let statements = sql::classify(text, strings);
+    let Kind::Prepare { name, .. } = &statements.single()?.kind else { return None };
+    let made = Prepared::by_sql(name, text, strings, statement.sent.clone(), statement.judged);
+    Some((name.as_bytes().into(), made))
 }
 
 /// A statement's kind by its first word; no comment is looked behind.

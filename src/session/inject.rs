@@ -1,12 +1,13 @@
 //! What we send to the server besides the client's messages: questions, statements prepared again, and failures.
 //!
-//! Ours have names of their own. Within a client's batch they end in Flush, never in Sync, which would commit.
+//! Ours have names of their own. Within a client's batch they end in Flush, never in Sync, which would commit. Before its
+//! first message they end in Sync: some statements (`VACUUM`) run only where they are the first of what a Sync ends.
 
 use super::client::{Message, Taken};
 use super::names::PREPARED_QUESTION;
 use super::prepared::{Judged, Origin, Sent};
 use super::queue::Asked;
-use super::{Hold, Host, Note, Ours, Out, Purpose, Session, Undo};
+use super::{Answered, Hold, Host, Note, Ours, Out, Purpose, Session, Undo};
 use crate::schema::Refusal;
 use crate::wire;
 
@@ -59,19 +60,18 @@ impl Session {
 
     /// Ends what was sent so that its answers come, and holds the client's input until the last one.
     fn hold(&mut self, message: &Message, purpose: Purpose, bytes: &mut Vec<u8>) {
-        let is_query = message.kind == b'Q';
         let last = Some(Box::new(Note { ours: Some(Ours::Last), ..Note::default() }));
-        if is_query && !self.batch_open {
-            wire::sync(bytes);
-            self.queue.push(Asked::Sync, last);
-        } else {
+        if self.batch_open {
             // One more Close, so that the last answer is known as such.
             wire::close_statement(bytes, OURS);
             wire::flush(bytes);
             self.queue.push(Asked::Close, last);
+        } else {
+            wire::sync(bytes);
+            self.queue.push(Asked::Sync, last);
         }
-        let query_in_batch = is_query && self.batch_open;
-        self.hold = Some(Hold { purpose, rows: Vec::new(), query_in_batch, failed: false });
+        let answers = if message.kind == b'Q' { Answered::Query } else { Answered::Batch };
+        self.hold = Some(Hold { purpose, rows: Vec::new(), answers, failed: false });
     }
 
     /// Prepares a stale statement again, with the text that is right now. `None`: the client's message goes on.

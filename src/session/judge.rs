@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::client::{Message, Taken, parse_body};
+use super::client::{Message, Taken};
 use super::names::{EXECUTE, changes_names, touch_no_table};
-use super::prepared::{Edited, Judged, MARK, Origin, Prepared, Sent, Traits, position};
+use super::prepared::{Edited, Judged, MARK, Origin, Prepared, Sent, Traits, parse_body, position};
 use super::{Encoding, Host, Outcome, Pinned, Purpose, Session};
 use crate::migration::{Route, Shape};
 use crate::schema::{Refusal, SqlState};

@@ -31,7 +31,7 @@ use crate::migration::{Bucket, Route, Shape};
 use crate::schema::{Refusal, SqlState};
 use crate::sql::Names;
 use crate::wire;
-use prepared::{Edited, Prepared, Statements, Traits};
+use prepared::{Edited, Portal, Prepared, Statements};
 use queue::{Asked, Queue};
 use serving::Serving;
 
@@ -70,13 +70,13 @@ pub struct Session {
     view: View,
     serving: Serving,
     statements: Statements,
-    portal: Traits,
-    portals: HashMap<Box<[u8]>, Traits, RandomState>,
+    portal: Portal,
+    portals: HashMap<Box<[u8]>, Portal, RandomState>,
     hold: Option<Hold>,
     /// What is kept of the client's input waits until transactions may begin again.
     held: bool,
-    /// The held Query was answered by the failure of what we asked before it.
-    answer_given: bool,
+    /// What was held is answered by the failure of what we asked before it, and goes nowhere.
+    answer_given: Option<Answered>,
     /// The name that the server, asked, did not know.
     absent: Option<Box<[u8]>>,
     /// How many rules of its own the session had.
@@ -115,6 +115,8 @@ struct View {
     names: Rc<Names>,
     /// Whether `names` and `shape` still hold.
     valid: bool,
+    /// Whether `names` has relations that the rules' catalog did not have: the next rules' may know them better.
+    newer: bool,
     /// Whether the session may have changed a table whose migration is over, and the rules in force may not know.
     altered: bool,
     /// Something in this transaction may have changed names; its end may change them back.
@@ -143,10 +145,19 @@ enum Encoding {
 struct Hold {
     purpose: Purpose,
     rows: Vec<names::Row>,
-    /// Whether the held message is a Query within an unfinished batch.
-    query_in_batch: bool,
+    /// How much of the client's input the failure of what was asked answers.
+    answers: Answered,
     /// What was asked failed; its ReadyForQuery is still to come.
     failed: bool,
+}
+
+/// How much of the client's input an error answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// One Query.
+    Query,
+    /// A batch, up to its Sync.
+    Batch,
 }
 
 /// What is waited for.
@@ -219,6 +230,7 @@ impl Session {
             view: View {
                 names: Rc::default(),
                 valid: false,
+                newer: false,
                 altered: false,
                 unsettled: false,
                 shape: Ok(config.shape),
@@ -230,11 +242,11 @@ impl Session {
             },
             serving: Serving::default(),
             statements: Statements::default(),
-            portal: Traits::UNKNOWN,
+            portal: Portal::default(),
             portals: HashMap::default(),
             hold: None,
             held: false,
-            answer_given: false,
+            answer_given: None,
             absent: None,
             own_generation: 0,
             ddl: false,
@@ -325,6 +337,7 @@ impl Session {
         if self.view.generation != rules.generation {
             self.view.generation = rules.generation;
             self.view.stamp += 1;
+            self.view.valid &= !self.view.newer;
             self.reading = self.must_read(rules);
         }
         // What passes unread may change what names mean, and so may rules that do not know yet what the session did.
@@ -345,13 +358,15 @@ impl Session {
         self.config.under_rules && (!rules.rules.is_empty() || self.statements.any_edited())
     }
 
-    /// Lets go of the rules once the transaction has ended and nothing is on its way.
+    /// Lets go of the rules once the transaction has ended and nothing is on its way, unless a held message needs them.
     #[inline]
-    fn settle<H: Host>(&mut self, host: &mut H) {
+    fn settle<H: Host>(&mut self, host: &mut H, needed: bool) {
         if self.status != b'I' || self.batch_open || self.hold.is_some() || !self.queue.is_empty() {
             return;
         }
-        self.pin = None;
+        if !needed {
+            self.pin = None;
+        }
         if self.reading {
             self.portals.clear();
             if std::mem::take(&mut self.view.unsettled) {

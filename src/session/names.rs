@@ -26,7 +26,19 @@ pub(super) fn tables_question(rules: &Rules) -> String {
 }
 
 fn question(rules: &Rules, tables: &[&QualifiedName]) -> String {
-    let mut question = String::from(NAMES_QUESTION);
+    let mut question = format!("{NAMES_QUESTION}UNION ALL SELECT 6, 0, {RELATION}{TEMPORARY}");
+    // What was made since the rules' catalog was read: PostgreSQL counts OIDs up. Where it has begun anew, such a
+    // relation stays unknown until the catalog is read again.
+    let migrating: Vec<String> = rules.names().iter().map(|name| decoded(name.as_str())).collect();
+    if let (Some(newest), false) = (rules.catalog().newest(), migrating.is_empty()) {
+        let _ = write!(
+            question,
+            "UNION ALL SELECT 8, 0, {RELATION} c.oid OPERATOR(pg_catalog.>) '{newest}'::pg_catalog.oid \
+             AND c.relpersistence OPERATOR(pg_catalog.<>) 't' AND pg_catalog.pg_table_is_visible(c.oid) \
+             AND c.relname::pg_catalog.text OPERATOR(pg_catalog.<>) ALL (ARRAY[{}]) ",
+            migrating.join(", ")
+        );
+    }
     for (number, table) in tables.iter().enumerate() {
         let _ = write!(
             question,
@@ -63,19 +75,23 @@ fn decoded(text: &str) -> String {
 const NAMES_QUESTION: &str = "\
 SELECT k, pg_catalog.encode(pg_catalog.convert_to(v, 'UTF8'), 'hex') FROM (\
 SELECT 1 AS k, n, s::pg_catalog.text AS v FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS p(s, n) \
-UNION ALL \
-SELECT 6, 0, pg_catalog.concat(pg_catalog.encode(pg_catalog.convert_to(c.relname::pg_catalog.text, 'UTF8'), 'hex'), \
-(SELECT pg_catalog.string_agg(pg_catalog.concat(' ', \
-pg_catalog.encode(pg_catalog.convert_to(a.attname::pg_catalog.text, 'UTF8'), 'hex')), '' ORDER BY a.attnum) \
-FROM pg_catalog.pg_attribute AS a WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid \
-AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped)) FROM pg_catalog.pg_class AS c \
-WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 \
-AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
-AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[]) \
 UNION ALL SELECT 4, 0, pg_catalog.pg_backend_pid()::pg_catalog.text \
 UNION ALL SELECT 5, 0, pg_catalog.pg_is_in_recovery()::pg_catalog.text \
 UNION ALL \
 SELECT 3, 0, pg_catalog.current_setting('crossfade.shape', true) ";
+
+/// A relation of some kinds with its columns.
+const RELATION: &str = "\
+pg_catalog.concat(pg_catalog.encode(pg_catalog.convert_to(c.relname::pg_catalog.text, 'UTF8'), 'hex'), \
+(SELECT pg_catalog.string_agg(pg_catalog.concat(' ', \
+pg_catalog.encode(pg_catalog.convert_to(a.attname::pg_catalog.text, 'UTF8'), 'hex')), '' ORDER BY a.attnum) \
+FROM pg_catalog.pg_attribute AS a WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid \
+AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped)) FROM pg_catalog.pg_class AS c \
+WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}'::pg_catalog.\"char\"[]) AND ";
+
+/// Which of them are temporary and the session's own.
+const TEMPORARY: &str = "pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 \
+AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() ";
 
 /// A column of a relation: OID, kind, number, whether it is NOT NULL, generated, an identity, its place in the primary key
 /// (from 1, else 0), and as hexadecimal digits its name, its type with and without modifier, its default (else `-`).
@@ -112,6 +128,8 @@ pub(super) struct NamesAnswer {
     pub shape: Option<Result<Shape, String>>,
     /// The process that answered, and whether it is a standby's.
     pub server: Option<(u32, bool)>,
+    /// Whether there are relations that are newer than the rules' catalog.
+    pub newer: bool,
     /// Columns of the tables that were asked about, each with its table's number in the question.
     pub columns: Vec<TableColumn>,
 }
@@ -212,6 +230,10 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
             b"1" => answer.names.path.push(Ident::new(&value).ok()?),
             b"2" => answer.names.temporary.push(Temporary { name: Ident::new(&value).ok()?, columns: None }),
             b"6" => answer.names.temporary.push(temporary(&value)?),
+            b"8" => {
+                answer.names.temporary.push(temporary(&value)?);
+                answer.newer = true;
+            }
             b"7" => answer.columns.push(table_column(&value)?),
             b"3" if value.is_empty() => {}
             b"3" => answer.shape = Some(value.trim().parse().map_err(|_| value)),
@@ -226,7 +248,7 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
     Some(answer)
 }
 
-/// A temporary relation with its columns: each name as hexadecimal digits.
+/// A relation with its columns: each name as hexadecimal digits.
 fn temporary(words: &str) -> Option<Temporary> {
     let mut names = words.split(' ').map(|word| Ident::new(&String::from_utf8(from_hex(word.as_bytes())?).ok()?).ok());
     Some(Temporary { name: names.next()??, columns: Some(names.collect::<Option<_>>()?) })

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use ahash::RandomState;
 
 use super::names::{EXECUTE, Effect, alters, effect_on_names};
-use super::{Outcome, StatementKind};
+use super::{Outcome, StatementKind, Undo};
 use crate::schema::Refusal;
-use crate::sql::{self, Planned};
+use crate::sql::{self, Kind, Planned};
 use crate::wire;
 
 /// What a session remembers of its statements at most, in bytes. Beyond it the server is asked for what is missing.
@@ -127,6 +127,8 @@ pub(super) struct Traits {
     pub alters: bool,
     /// Whether it runs SQL-level prepared statements itself.
     pub executes: bool,
+    /// Whether it makes one.
+    pub prepares: bool,
 }
 
 impl Traits {
@@ -137,7 +139,22 @@ impl Traits {
         turns_back: false,
         alters: false,
         executes: false,
+        prepares: false,
     };
+}
+
+/// What is remembered of a portal.
+#[derive(Debug)]
+pub(super) struct Portal {
+    pub traits: Traits,
+    /// The SQL-level prepared statement that its execution makes, with its name.
+    pub makes: Option<Box<(Box<[u8]>, Prepared)>>,
+}
+
+impl Default for Portal {
+    fn default() -> Portal {
+        Portal { traits: Traits::UNKNOWN, makes: None }
+    }
 }
 
 impl Traits {
@@ -151,6 +168,7 @@ impl Traits {
         }
         self.alters = statements.iter().any(alters);
         self.executes = EXECUTE.is_in(text);
+        self.prepares = statements.single().is_some_and(|statement| matches!(statement.kind, Kind::Prepare { .. }));
     }
 }
 
@@ -179,6 +197,12 @@ impl Prepared {
         }
     }
 
+    /// A statement that `PREPARE` makes; the text is the whole of that.
+    pub fn by_sql(name: &str, text: &[u8], strings: bool, sent: Sent, judged: Judged) -> Prepared {
+        let body = parse_body(name.as_bytes(), text, b"\0\0");
+        Prepared { sent, judged, ..Prepared::new(body, Origin::Sql, strings) }
+    }
+
     /// Whether this is what a Parse message with that body would prepare.
     pub fn is_of(&self, body: &[u8], standard_conforming_strings: bool) -> bool {
         self.body == body && self.standard_conforming_strings == standard_conforming_strings
@@ -187,6 +211,11 @@ impl Prepared {
     pub fn parts(&self) -> wire::Parse<'_> {
         wire::parse_frame(&self.body).unwrap_or(wire::Parse { name: b"", text: b"", types: b"\0\0" })
     }
+}
+
+/// The body of a Parse message.
+pub(super) fn parse_body(name: &[u8], text: &[u8], types: &[u8]) -> Vec<u8> {
+    [name, b"\0", text, b"\0", types].concat()
 }
 
 /// All statements of a session.
@@ -235,6 +264,12 @@ impl Statements {
         };
         self.bytes = self.bytes.saturating_sub(previous.as_ref().map_or(0, |statement| statement.body.len()));
         previous
+    }
+
+    /// Remembers a statement that is being made, and how to take that back where it fails.
+    pub fn make(&mut self, name: &[u8], statement: Prepared) -> Undo {
+        let previous = self.put(name, Some(statement));
+        Undo::Restore { name: name.into(), previous }
     }
 
     /// `DEALLOCATE ALL`, which leaves the unnamed one.

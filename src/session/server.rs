@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::client::{Message, Taken};
 use super::names::{NamesAnswer, is_known, read_names, read_prepared};
 use super::queue::{Asked, Expected, Failed, Mispredicted};
-use super::{Encoding, Host, Mode, Note, OWN_GENERATIONS, Ours, Out, Pinned, Purpose, Session};
+use super::{Answered, Encoding, Host, Mode, Note, OWN_GENERATIONS, Ours, Out, Pinned, Purpose, Session};
 use crate::migration::masks::finds_unqualified;
 use crate::schema::{QualifiedName, Relation};
 use crate::sql::{ErrorTexts, mask_copy, mask_error};
@@ -185,14 +185,16 @@ impl Session {
     fn release(&mut self, message: &Message, out: &mut Out) -> Taken {
         let Some(hold) = self.hold.take() else { return Taken::Replaced };
         if hold.failed {
-            // The client was given the error in place of its statement's answer; this is its end.
-            self.answer_given = true;
-            return Taken::Pass;
+            // The client was given the error in place of its statement's answer. To a Query this is its end; a batch's
+            // comes with its own Sync.
+            self.answer_given = Some(hold.answers);
+            return if hold.answers == Answered::Query { Taken::Pass } else { Taken::Replaced };
         }
         let understood = match hold.purpose {
             Purpose::Names => read_names(&hold.rows).map(|answer| {
                 self.adopt_tables(&answer);
                 let shape = answer.shape.unwrap_or(Ok(self.config.shape));
+                self.view.newer = answer.newer;
                 self.view.unqualified |= finds_unqualified(&answer.names.path);
                 if *self.view.names != answer.names || self.view.shape != shape {
                     self.view.names = answer.names.into();
@@ -260,7 +262,8 @@ impl Session {
             Some(Expected { note: None, .. }) | None => Taken::Pass,
             Some(_) => self.finish(host, entry, message, out),
         };
-        self.settle(host);
+        // Behind what we asked the held message comes. The session's own rules were found out for it, and nothing else has them.
+        self.settle(host, ours && self.answer_given.is_none() && self.view.altered);
         if self.config.pooled && self.pin.is_none() && !ours {
             // Each transaction looks anew who answers it.
             self.view.valid = false;
@@ -389,7 +392,7 @@ impl Session {
                 hold.failed = !self.ours_waits();
                 self.hold = Some(hold);
             }
-            Some(hold) if hold.query_in_batch => {
+            Some(hold) if hold.answers == Answered::Query => {
                 self.violated("a batch that no Sync ended failed before a Query", message.input, out);
             }
             Some(_) => {}

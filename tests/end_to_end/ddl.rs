@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
 use crate::common::{Subject, connect, database, server};
 
@@ -85,14 +85,52 @@ const SCRIPT: &[&str] = &[
     "SELECT username, age FROM users",
 ];
 
+/// Statements about what the session has just made, and such as run only outside of a transaction. Each name is read at once:
+/// the catalog that the proxy has is older.
+const FRESH: &[&str] = &[
+    "CREATE TABLE fresh (user_id bigint, note text)",
+    "INSERT INTO fresh SELECT id, username FROM users",
+    "SELECT username, note FROM users JOIN fresh ON id = user_id ORDER BY 1",
+    "UPDATE users SET age = length(note) FROM fresh WHERE id = user_id AND username = note",
+    "CREATE VIEW notes AS SELECT note, user_id AS id2 FROM fresh",
+    "SELECT username, note FROM users, notes WHERE id = id2 AND username = note ORDER BY 1",
+    "BEGIN",
+    "ALTER TABLE fresh ADD COLUMN username text",
+    "SELECT username FROM users JOIN fresh ON id = user_id",
+    "ROLLBACK",
+    "DROP TABLE fresh CASCADE",
+    "CREATE TABLE fresh AS SELECT id AS user_id, username AS name FROM users",
+    "MERGE INTO users USING fresh ON id = user_id WHEN MATCHED THEN UPDATE SET username = name || '!'",
+    "DELETE FROM users USING fresh WHERE name = 'bob' AND username = 'bob!'",
+    "SELECT * FROM users NATURAL JOIN fresh ORDER BY id",
+    "SET search_path = pg_catalog, public",
+    "VACUUM users",
+    "SET search_path = public",
+    "CREATE INDEX CONCURRENTLY fresh_spare ON users (spare)",
+    "RESET search_path",
+    "PREPARE one (text) AS SELECT id FROM users WHERE username = $1",
+    "EXECUTE one ('ann!')",
+    "PREPARE one AS SELECT 1",
+    "EXECUTE one ('bob!')",
+    "DEALLOCATE one",
+    "EXECUTE one ('ann!')",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_has_just_made_is_known() {
+    for extended in [false, true] {
+        check(RENAME, FRESH, |_| extended).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_old_application_changes_a_renamed_table() {
-    check(RENAME, true).await;
+    check_script(RENAME, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_old_application_changes_a_retyped_table() {
-    check(RETYPE, false).await;
+    check_script(RETYPE, false).await;
 }
 
 /// Rows and tags as text, or the SQLSTATE.
@@ -119,8 +157,17 @@ async fn ask(client: &Client, sql: &str, extended: bool) -> Vec<String> {
     client.simple_query(sql).await.map_or_else(told, |messages| messages.into_iter().filter_map(text).collect())
 }
 
-/// The script in each protocol, by a session of its own on a database of its own.
-async fn check(migration: &str, first_extended: bool) {
+/// The script: rows are compared in the simple protocol, every third other text goes by the extended one.
+async fn check_script(migration: &str, first_extended: bool) {
+    let extended = |number: usize| number % 3 == usize::from(first_extended) && !SCRIPT[number].starts_with("SELECT");
+    let (_subject, client, prepared) = check(migration, SCRIPT, extended).await;
+    let row = client.query_one(&prepared, &[]).await.unwrap();
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("new", "old"));
+}
+
+/// A script by a session of the old application, after the contract and on a database that never migrated. Answers with the
+/// session, and a statement that it prepared before.
+async fn check(migration: &str, script: &[&str], extended: impl Fn(usize) -> bool) -> (Subject, Client, Statement) {
     let server = server();
     let plain = database(&server).await;
     connect(&server.url(&plain)).await.batch_execute(SCHEMA).await.unwrap();
@@ -134,15 +181,13 @@ async fn check(migration: &str, first_extended: bool) {
     let sides = (connect(&server.url(&plain)).await, connect(&subject.url()).await);
     let prepared = sides.1.prepare("SELECT username, age FROM users WHERE id = 1").await.unwrap();
     let mut wrong = Vec::new();
-    for (number, sql) in SCRIPT.iter().enumerate() {
-        // Rows are compared in the simple protocol; every third text goes by the extended one.
-        let extended = number % 3 == usize::from(first_extended) && !sql.starts_with("SELECT");
+    for (number, sql) in script.iter().enumerate() {
+        let extended = extended(number);
         let (expected, found) = (ask(&sides.0, sql, extended).await, ask(&sides.1, sql, extended).await);
         if expected != found {
             wrong.push(format!("{sql}\n  got {found:?}\n  expected {expected:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let row = sides.1.query_one(&prepared, &[]).await.unwrap();
-    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("new", "old"));
+    (subject, sides.1, prepared)
 }
