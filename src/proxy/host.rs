@@ -116,7 +116,8 @@ impl Host for ThreadHost {
     fn remembered(&mut self, text: &str, pinned: &Pinned, context: &Context<'_>) -> Option<Planned> {
         // A transaction that is still under older rules is soon over: its plans are not worth a place.
         let current = pinned.generation == self.pinned.generation;
-        let planned = if current { self.plans.find(text, context) } else { None };
+        let mentions = || pinned.screen.has_table(text.as_bytes());
+        let planned = if current { self.plans.find(text, context, mentions) } else { None };
         if planned.is_some() {
             self.shard.plan_remembered();
         }

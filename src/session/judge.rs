@@ -79,8 +79,9 @@ impl Session {
         decided(text, plan, statements)
     }
 
-    /// What was decided before about a text of this shape, without cutting the text into tokens once more. `None` also where
-    /// anything else than a plan would decide, or the plan is a refusal.
+    /// What was decided before about a text of this shape, without cutting the text into tokens once more: it mentions what
+    /// the one did that was planned, since a shape has every name in it. `None` also where anything else than a plan would
+    /// decide, or the plan is a refusal.
     fn remembered<H: Host>(
         &self,
         host: &mut H,
@@ -89,11 +90,9 @@ impl Session {
         statements: &sql::Statements,
     ) -> Option<Judgement> {
         let decides = self.view.valid
-            && statements.single().is_some()
-            && pinned.screen.has_only_tables(text)
+            && statements.single().is_some_and(is_plain)
             && host.is_leased()
             && !pinned.rules.is_held()
-            && !touch_no_table(statements)
             && self.serving.refusal().is_none();
         let shape = self.view.shape.as_ref().ok().filter(|_| decides)?;
         let text = std::str::from_utf8(text).ok()?;
@@ -343,6 +342,15 @@ impl Session {
         statement.traits = Traits { kind: super::StatementKind::Other, ..Traits::UNKNOWN };
         self.statements.put(&name, Some(statement));
     }
+}
+
+/// A query or a write that changes nothing that names depend on.
+fn is_plain(statement: &sql::Statement) -> bool {
+    let plain = matches!(
+        statement.kind,
+        Kind::Select | Kind::Values | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge
+    );
+    plain && !statement.calls_set_config
 }
 
 fn decided(text: &str, plan: Planned, statements: &sql::Statements) -> Judgement {

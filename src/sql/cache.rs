@@ -1,5 +1,5 @@
-//! Remembers plans, bounded in bytes. A hit costs a hash and a comparison of the text; where it has literals, one pass over
-//! it, and the same of its shape.
+//! Remembers plans, bounded in bytes. A hit costs a comparison with a text that came lately; where none is like it, a hash and
+//! a comparison, or, where it has literals, one pass over it and the same of its shape.
 //!
 //! Pure, one per proxy thread. A text that comes once is planned once, as it stands. When another of its shape comes, a
 //! plan for the shape is made without the literals, and held against what both texts alone get: where it differs, or
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use quick_cache::unsync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
+use super::recent::Recent;
 use super::shape::Shape as TextShape;
 use super::template::{Planned, Template};
 use super::{Context, Names, rewrite};
@@ -32,6 +33,7 @@ const NAMES_MAX: usize = 256;
 #[derive(Debug)]
 pub struct PlanCache {
     plans: Cache<Key, Entry, Bytes>,
+    recent: Recent<Rest>,
     /// The shape of the text in hand; kept for its memory.
     shape: TextShape,
     /// What names meant in the sessions of the plans: a plan's key has the index.
@@ -99,24 +101,39 @@ impl PlanCache {
     /// A cache that keeps about this many bytes.
     pub fn new(bytes_max: u64) -> PlanCache {
         let plans = Cache::with_weighter(ENTRIES_EXPECTED, bytes_max, Bytes);
-        PlanCache { plans, shape: TextShape::default(), names: Vec::new(), plans_made: 0 }
+        PlanCache { plans, recent: Recent::new(), shape: TextShape::default(), names: Vec::new(), plans_made: 0 }
     }
 
-    /// The plan for this text, where it is remembered.
-    pub fn find(&mut self, text: &str, cx: &Context<'_>) -> Option<Planned> {
+    /// The plan for this text, where it is remembered. `may_be` is asked where no text like it came lately: whether it is worth
+    /// a closer look.
+    pub fn find(&mut self, text: &str, cx: &Context<'_>, may_be: impl FnOnce() -> bool) -> Option<Planned> {
         if text.len() > CACHED_TEXT_BYTES_MAX {
             return None;
         }
         let rest = self.rest(cx);
+        let strings = cx.standard_conforming_strings;
+        if let Some(plan) = self.recent.find(text, &rest, strings, &mut self.shape.literals)
+            && let Some(planned) = Planned::moved(plan, &self.shape.literals)
+        {
+            return Some(planned);
+        }
+        if !may_be() {
+            return None;
+        }
         // A text without literals is its own shape.
         if let Some(Entry::Text(plan) | Entry::Every(plan)) = self.plans.get(&Lookup { text: text.as_bytes(), rest }) {
+            self.recent.keep(text, rest, strings, &[], plan);
             return Some(Planned::fixed(plan));
         }
-        if !self.shape.read(text, cx.standard_conforming_strings) || self.shape.literals.is_empty() {
+        if !self.shape.read(text, strings) || self.shape.literals.is_empty() {
             return None;
         }
         match self.plans.get(&Lookup { text: &self.shape.key, rest })? {
-            Entry::Every(plan) => Planned::moved(plan, &self.shape.literals),
+            Entry::Every(plan) => {
+                let planned = Planned::moved(plan, &self.shape.literals)?;
+                self.recent.keep(text, rest, strings, &self.shape.literals, plan);
+                Some(planned)
+            }
             Entry::Once { text: same, plan } => (**same == *text).then(|| Planned::fixed(plan)),
             Entry::ByText | Entry::Text(_) => None,
         }
@@ -124,7 +141,7 @@ impl PlanCache {
 
     /// The plan for this text, remembered or made now.
     pub fn rewrite(&mut self, text: &str, cx: &Context<'_>) -> Planned {
-        if let Some(planned) = self.find(text, cx) {
+        if let Some(planned) = self.find(text, cx, || true) {
             return planned;
         }
         if text.len() > CACHED_TEXT_BYTES_MAX {
@@ -215,6 +232,7 @@ impl PlanCache {
         if self.names.len() >= NAMES_MAX {
             self.names.clear();
             self.plans.clear();
+            self.recent.clear();
         }
         self.names.push(names.clone());
         self.names.len() as u32 - 1

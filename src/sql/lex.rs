@@ -110,6 +110,11 @@ impl<'t> Lexer<'t> {
         Lexer { text, at: 0, escapes: !standard_conforming_strings }
     }
 
+    /// Reads `text` from a place where a token begins.
+    pub(super) fn at(text: &'t [u8], at: usize, standard_conforming_strings: bool) -> Lexer<'t> {
+        Lexer { text, at, escapes: !standard_conforming_strings }
+    }
+
     /// The same without comments.
     pub fn significant(self) -> impl Iterator<Item = Token> + 't {
         self.filter(|token| token.kind != TokenKind::Comment)

@@ -16,6 +16,7 @@ mod mistakes;
 mod plan;
 mod read;
 mod reads;
+mod recent;
 mod resolve;
 mod screen;
 mod second;

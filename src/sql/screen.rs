@@ -67,16 +67,15 @@ impl Screen {
     /// How the text mentions a table under migration.
     pub fn mentions(&self, text: &[u8], standard_conforming_strings: bool) -> Mention {
         let catalog = self.catalog.iter().any(|needle| needle.is_in(text));
-        if self.names.is_empty() || !(catalog || self.finds(text) || has_unicode_name(text)) {
+        if self.names.is_empty() || !(catalog || self.has_table(text) || has_unicode_name(text)) {
             return Mention::No;
         }
         self.lex(text, standard_conforming_strings, catalog, false)
     }
 
-    /// Whether the bytes of a table's name are in the text, and nothing by which it could mention anything else. A text with
-    /// a remembered plan then mentions the table as it did when the plan was made: a plan's shape has every name in it.
-    pub fn has_only_tables(&self, text: &[u8]) -> bool {
-        self.finds(text) && !self.catalog.iter().any(|needle| needle.is_in(text)) && !has_unicode_name(text)
+    /// Whether the bytes of a table's name are in the text, wherever.
+    pub fn has_table(&self, text: &[u8]) -> bool {
+        self.needles.iter().any(|needle| needle.is_in(text))
     }
 
     /// The same for a session whose `search_path` has `information_schema` in it, or may have: its relations are found by
@@ -98,10 +97,6 @@ impl Screen {
         !self.names.is_empty() && (self.needles.iter().any(ascii) || has_unicode_name(text))
     }
 
-    fn finds(&self, text: &[u8]) -> bool {
-        self.needles.iter().any(|needle| needle.is_in(text))
-    }
-
     /// `catalog`: names of the system catalogs count; `unqualified`: those of `information_schema` too.
     fn lex(&self, text: &[u8], standard_conforming_strings: bool, catalog: bool, unqualified: bool) -> Mention {
         let (mut in_string, mut in_catalog) = (false, false);
@@ -114,7 +109,7 @@ impl Screen {
             begins = token.is_mark(b';');
             let name = match token.kind {
                 TokenKind::Word | TokenKind::Quoted => {
-                    let worth = catalog || self.finds(token.bytes(text));
+                    let worth = catalog || self.has_table(token.bytes(text));
                     if worth { lex::name(text, &token, '\\') } else { None }
                 }
                 TokenKind::UnicodeQuoted => {
@@ -134,7 +129,7 @@ impl Screen {
                 | TokenKind::BitText
                 | TokenKind::DollarText
                 | TokenKind::Unterminated => {
-                    let found = self.finds(token.bytes(text));
+                    let found = self.has_table(token.bytes(text));
                     if found && in_code {
                         return Mention::Identifier;
                     }

@@ -149,6 +149,40 @@ fn has_shape(word: &[u8]) -> bool {
         .any(|known| word.eq_ignore_ascii_case(known))
 }
 
+/// The literal that begins at a place where a token begins: where it ends, and its class. `None` for what no plan is made
+/// without.
+pub(super) fn class_of_literal(text: &[u8], at: usize, standard_conforming_strings: bool) -> Option<(usize, u8)> {
+    let token = Lexer::at(text, at, standard_conforming_strings).next().filter(|token| token.start == at)?;
+    let class = match token.kind {
+        TokenKind::Number => number(text, &token)?,
+        kind if kind.is_text() => *text.get(at)?,
+        _ => return None,
+    };
+    memchr::memchr(TAKEN_OUT, token.bytes(text)).is_none().then_some((token.end, class))
+}
+
+/// The class of digits, or digits with a point between them, that nothing is glued to: other forms stay.
+fn number(text: &[u8], token: &Token) -> Option<u8> {
+    let glued = text.get(token.end).is_some_and(|next| {
+        next.is_ascii_alphanumeric() || matches!(next, b'_' | b'.' | b'$' | b'\'' | b'"') || *next >= 0x80
+    });
+    let digits = token.bytes(text);
+    let mut points = 0;
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => {}
+            b'.' => points += 1,
+            _ => return None,
+        }
+    }
+    let ends = digits.first() == Some(&b'.') || digits.last() == Some(&b'.');
+    match points {
+        0 if !glued => Some(b'0'),
+        1 if !glued && !ends => Some(b'.'),
+        _ => None,
+    }
+}
+
 /// What the tokens so far say about the next one.
 struct Reader<'t> {
     text: &'t [u8],
@@ -172,7 +206,7 @@ impl Reader<'_> {
                     self.positions = None;
                 }
             }
-            TokenKind::Number if self.positions.is_none() => return self.number(token),
+            TokenKind::Number if self.positions.is_none() => return number(self.text, token),
             TokenKind::Text
             | TokenKind::EscapeText
             | TokenKind::UnicodeText
@@ -197,28 +231,6 @@ impl Reader<'_> {
             | TokenKind::Unterminated => {}
         }
         None
-    }
-
-    /// Digits, or digits with a point between them, that nothing is glued to: other forms stay.
-    fn number(&self, token: &Token) -> Option<u8> {
-        let glued = self.text.get(token.end).is_some_and(|next| {
-            next.is_ascii_alphanumeric() || matches!(next, b'_' | b'.' | b'$' | b'\'' | b'"') || *next >= 0x80
-        });
-        let digits = token.bytes(self.text);
-        let mut points = 0;
-        for byte in digits {
-            match byte {
-                b'0'..=b'9' => {}
-                b'.' => points += 1,
-                _ => return None,
-            }
-        }
-        let ends = digits.first() == Some(&b'.') || digits.last() == Some(&b'.');
-        match points {
-            0 if !glued => Some(b'0'),
-            1 if !glued && !ends => Some(b'.'),
-            _ => None,
-        }
     }
 
     fn word(&mut self, token: &Token) {
