@@ -111,6 +111,19 @@ pub async fn fingerprint(client: &Client) -> Result<Fingerprint, CatalogError> {
     Ok(Fingerprint(row.get(0)))
 }
 
+/// What changes whenever an index or constraint of the table comes, goes, becomes valid or gets another name; cheap to ask
+/// for.
+pub async fn hanging(client: &Client, table: &QualifiedName) -> Result<Fingerprint, CatalogError> {
+    let sql = "SELECT concat_ws(' ', \
+        (SELECT string_agg(concat(i.indexrelid, ':', i.indisvalid, ':', hashtext(c.relname::text)), ',' ORDER BY i.indexrelid) \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = t.oid), \
+        (SELECT string_agg(concat(k.oid, ':', k.convalidated, ':', hashtext(k.conname::text)), ',' ORDER BY k.oid) \
+         FROM pg_constraint k WHERE k.conrelid = t.oid)) \
+        FROM (SELECT to_regclass($1)::oid) t (oid)";
+    let row = client.query_one(sql, &[&table.quoted()]).await.map_err(postgres("look at a table's indexes"))?;
+    Ok(Fingerprint(row.get(0)))
+}
+
 /// A table with all that hangs on it; `None` when there is no such relation.
 pub async fn detail(client: &Client, table: &QualifiedName) -> Result<Option<TableDetail>, CatalogError> {
     let context = "read what hangs on a table";

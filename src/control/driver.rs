@@ -16,6 +16,7 @@ use super::hold::{self, Outcome, Work};
 use super::sidecar::{Pace, Pass, Sidecar, Walked};
 use super::store::{self, Actor, MigrationRow, Move, Target};
 use super::{Error, backoff, facts, steps};
+use crate::catalog::{self, Fingerprint};
 use crate::migration::ddl::{self, Lock, Step, SyncMode};
 use crate::migration::{Epoch, Percent, Phase, gate};
 
@@ -77,6 +78,8 @@ pub struct Driver<S> {
     refusing: Option<(Epoch, Horizon)>,
     contended: u32,
     failures: u32,
+    /// The indexes and constraints of the table when the new column had all of them.
+    followed: Option<Fingerprint>,
     /// Holds in a row that came to nothing, and when the next one may begin.
     released: u32,
     hold_after: Option<Instant>,
@@ -94,6 +97,7 @@ impl<S: Sidecar> Driver<S> {
             refusing: None,
             contended: 0,
             failures: 0,
+            followed: None,
             released: 0,
             hold_after: None,
         }
@@ -296,8 +300,44 @@ impl<S: Sidecar> Driver<S> {
             return self.toward_contract(row).await;
         }
         self.refusing = None;
+        match self.follow_table(row).await {
+            // In the way, and told, when the migration is to be completed.
+            Err(Error::Blocked { blockers, .. }) => {
+                let what: Vec<&str> = blockers.iter().map(|blocker| blocker.what.as_str()).collect();
+                warn!(migration = %row.name, "cannot follow what the old column got: {}", what.join("; "));
+            }
+            followed => followed?,
+        }
         facts::recheck(&mut self.session, row).await?;
         self.scan_a_while(row, &progress).await
+    }
+
+    /// Old sessions may make and drop indexes and constraints while both columns are there: the new column follows.
+    async fn follow_table(&mut self, row: &MigrationRow) -> Result<(), Error> {
+        let table = &row.migration.lens.table;
+        let seen = catalog::hanging(self.session.client(), table).await?;
+        if self.followed.as_ref() == Some(&seen) {
+            return Ok(());
+        }
+        let detail = facts::present_detail(&self.session, row).await?;
+        steps::run(&mut self.session, &ddl::drop_outlived(&row.migration, &detail), self.timing.lock_timeout).await?;
+        let built = ddl::build(&row.migration, &detail);
+        if let Ok(built) = &built {
+            let mut missing = false;
+            for step in built.iter().filter(|step| step.done_when.is_some()) {
+                missing |= !steps::is_done(self.session.client(), step).await?;
+            }
+            if missing {
+                info!(migration = %row.name, "builds what the old column got meanwhile on the new one");
+                steps::run(&mut self.session, built, self.timing.lock_timeout).await?;
+            }
+        }
+        // What is there now has our own in it. Whatever else came meanwhile has not been looked at.
+        let after = facts::present_detail(&self.session, row).await?;
+        let same = ddl::build(&row.migration, &after).ok() == built.as_ref().ok().cloned();
+        self.followed = if same { Some(catalog::hanging(self.session.client(), table).await?) } else { None };
+        let what = "what the old column has cannot be built on the new one";
+        built.map(drop).or_else(|blockers| facts::refuse_if_blocked(what, blockers))
     }
 
     async fn scan_a_while(&mut self, row: &MigrationRow, progress: &store::Progress) -> Result<Flow, Error> {
@@ -420,6 +460,7 @@ impl<S: Sidecar> Driver<S> {
         if next == Phase::Soaking {
             return self.advance(row, Phase::Soaking, "complete: all reads come from new storage").await;
         }
+        self.follow_table(row).await?;
         if let Some(wait) = self.refuse_misfits(row).await? {
             return Ok(wait);
         }
@@ -464,6 +505,7 @@ impl<S: Sidecar> Driver<S> {
         if let Some(time) = store::rest(self.session.client()).await? {
             return Ok(Flow::Wait(time));
         }
+        self.follow_table(row).await?;
         let facts = facts::gather(&self.session, row, true).await?;
         facts::refuse_if_blocked("the old column cannot be dropped", gate::blockers(&facts, Phase::Contracted))?;
         let detail = facts::present_detail(&self.session, row).await?;

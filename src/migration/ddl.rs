@@ -451,6 +451,45 @@ pub fn build(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>, V
     Ok(steps)
 }
 
+/// Drops what was built on the new column for an index or constraint of the old one that is there no more: whoever dropped that
+/// one did not know of it. (while both columns are kept in step)
+pub fn drop_outlived(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
+    let (table, schema) = (migration.lens.table.quoted(), migration.lens.table.schema.quoted());
+    let outlived = |name: &&Ident, kinds: &[char], all: &[&Ident]| {
+        let ours = |kind: &char| name.as_str().starts_with(&format!("{}{kind}_", migration.object_prefix()));
+        let of = |original: &&Ident| kinds.iter().any(|kind| migration.twin(*kind, original) == **name);
+        kinds.iter().any(ours) && !all.iter().any(of)
+    };
+    let step = |statement: String, lock: Lock| Step {
+        name: "drop what was built for something that is gone".into(),
+        statements: vec![statement],
+        lock,
+        transactional: lock == Lock::AccessExclusive,
+        done_when: None,
+        note: "an index or constraint of the old column was dropped".into(),
+    };
+    let indexes: Vec<&Ident> = detail.indexes.iter().map(|index| &index.name).collect();
+    let constraints: Vec<&Ident> = detail.constraints.iter().map(|constraint| &constraint.name).collect();
+    let gone = indexes.iter().copied().filter(|name| outlived(name, &INDEX_KINDS, &indexes));
+    let mut steps: Vec<Step> = gone
+        .map(|name| {
+            let statement = format!("DROP INDEX CONCURRENTLY IF EXISTS {schema}.{}", name.quoted());
+            step(statement, Lock::ShareUpdateExclusive)
+        })
+        .collect();
+    let gone = constraints.iter().copied().filter(|name| outlived(name, &CONSTRAINT_KINDS, &constraints));
+    steps.extend(gone.map(|name| {
+        step(format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {}", name.quoted()), Lock::AccessExclusive)
+    }));
+    steps
+}
+
+/// What the twins of indexes are called by: the twin itself, and the mirrors that serve what old sessions read.
+const INDEX_KINDS: [char; 3] = ['i', 'm', 'k'];
+
+/// The same of checks and foreign keys.
+const CONSTRAINT_KINDS: [char; 2] = ['c', 'f'];
+
 /// The indexes that use an old column, without those that we made and those that are not valid anyway.
 fn carried_indexes<'a>(migration: &'a Migration, detail: &'a TableDetail) -> impl Iterator<Item = &'a Index> {
     let numbers: Vec<i16> =

@@ -74,10 +74,11 @@ impl Rules {
         Rules::derive(self.epoch, Arc::clone(&self.migrations), Arc::new(catalog)).hold(self.held)
     }
 
-    /// The tables whose migrations are over, in one order in every process: sessions may change them.
-    pub fn tables_over(&self) -> Vec<&QualifiedName> {
-        let over = self.migrations.iter().filter(|migration| migration.phase == Phase::Contracted);
-        over.map(|migration| &migration.lens.table).collect()
+    /// The tables of all migrations that have begun, in one order in every process: sessions may change them, while a
+    /// migration runs by additions.
+    pub fn tables_begun(&self) -> Vec<&QualifiedName> {
+        let begun = self.migrations.iter().filter(|m| !matches!(m.phase, Phase::Planned | Phase::RolledBack));
+        begun.map(|migration| &migration.lens.table).collect()
     }
 
     /// The same rules, held or not: under rules that are held no transaction begins.

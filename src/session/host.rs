@@ -22,7 +22,7 @@ pub struct Pinned {
     pub generation: u64,
     /// The question that tells what unqualified names mean, as far as these rules need it.
     pub(super) names_question: String,
-    /// The same with the columns of the tables whose migrations are over; empty where there are none.
+    /// The same with the columns of the tables of migrations that have begun; empty where there are none.
     pub(super) tables_question: String,
     /// What these rules are a session's own form of. An epoch is settled when nobody holds its rules.
     pub(super) base: Option<Rc<Pinned>>,

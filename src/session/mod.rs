@@ -117,7 +117,7 @@ struct View {
     valid: bool,
     /// Whether `names` has relations that the rules' catalog did not have: the next rules' may know them better.
     newer: bool,
-    /// Whether the session may have changed a table whose migration is over, and the rules in force may not know.
+    /// Whether the session may have changed a table under migration, and the rules in force may not know.
     altered: bool,
     /// Something in this transaction may have changed names; its end may change them back.
     unsettled: bool,

@@ -19,9 +19,9 @@ pub(super) fn names_question(rules: &Rules) -> String {
     question(rules, &[])
 }
 
-/// The same, and what columns the tables have whose migrations are over; empty where there are none.
+/// The same, and what columns the tables of migrations that have begun have; empty where there are none.
 pub(super) fn tables_question(rules: &Rules) -> String {
-    let tables = rules.tables_over();
+    let tables = rules.tables_begun();
     if tables.is_empty() { String::new() } else { question(rules, &tables) }
 }
 
@@ -134,7 +134,7 @@ pub(super) struct NamesAnswer {
     pub columns: Vec<TableColumn>,
 }
 
-/// A column of a table whose migration is over.
+/// A column of a table under migration.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TableColumn {
     pub table: usize,

@@ -217,12 +217,12 @@ impl Session {
         Taken::Replaced
     }
 
-    /// The session may have changed a table whose migration is over: until the rules in force know, and in a transaction that
+    /// The session may have changed a table under migration: until the rules in force know, and in a transaction that
     /// others do not see yet, it has rules of its own.
     fn adopt_tables(&mut self, answer: &NamesAnswer) {
         let Some(pinned) = self.pin.clone().filter(|_| self.view.altered) else { return };
         let base = pinned.base.clone().unwrap_or(pinned);
-        let tables = answer.tables(&base.rules.tables_over());
+        let tables = answer.tables(&base.rules.tables_begun());
         let known = |(name, seen): &(QualifiedName, Option<Relation>)| {
             is_known(base.rules.catalog().relation(name).map(|relation| &**relation), seen.as_ref())
         };

@@ -11,7 +11,7 @@ use super::lex;
 use super::plan::{refuse, sensitive};
 use super::read::{Piece, Text};
 use super::survey::{Meaning, relation_meaning};
-use crate::migration::{Store, TableRules, TableView, ViewColumn};
+use crate::migration::{Phase, Store, TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal};
 
 /// What to do with a statement of a kind.
@@ -359,6 +359,21 @@ fn is_their_own(rules: &TableRules, cx: &Context<'_>) -> Option<Kind> {
     own.then(|| Kind::Passes("the migration is over, and the session sees the table as it is stored".to_owned()))
 }
 
+/// Whether an index or constraint over the columns that the statement names is built on the new column too, by the
+/// coordinator: the session has the old columns under their own names, and the new ones have the same values.
+fn is_followed(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) -> bool {
+    let view = rules.write_view(cx.shape);
+    let same = |name: &Ident| {
+        view.stores
+            .iter()
+            .filter(|store| store.value.columns().any(|own| own == name))
+            .all(|store| store.value.as_column() == Some(name))
+    };
+    let own = |name: &Ident| view.column(name).is_some_and(|column| column.is_plain() && same(name));
+    let mut named = owned_names(cx, rules).filter(|name| super::plan::has_name(piece, name.as_str()));
+    rules.phase != Phase::Contracting && !rules.over && named.all(own)
+}
+
 /// The statement over the stored names of the session's columns, once the migration is over. `None` where one of them is
 /// stored converted, or what stands there may be no column.
 fn with_stored_names(piece: &Piece<'_>, cx: &Context<'_>, rules: &TableRules) -> Option<Kind> {
@@ -443,6 +458,9 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
             let bound = ["index", "statistics"].contains(what) && has_own_name(piece);
             if let Some(renamed) = with_stored_names(piece, cx, rules).filter(|_| bound) {
                 return Ok(renamed);
+            }
+            if *what == "index" && is_followed(piece, cx, rules) {
+                return Ok(Kind::Passes("the migration builds the same on the new column".to_owned()));
             }
             let why = format!("The statement names column \"{name}\", which the migration replaces.");
             Err(refuse(rules, &format!("CREATE {}", what.to_ascii_uppercase()), &why).hint(WHEN_INSTEAD))
@@ -557,13 +575,16 @@ fn alter_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         return Ok(passes);
     }
     if let Some(name) = owned_name(piece, cx, rules) {
-        let renamed =
-            with_stored_names(piece, cx, rules).filter(|_| alters_harmlessly(piece, false) && names_constraints(piece));
+        let harmless = alters_harmlessly(piece, Changes::None);
+        let renamed = with_stored_names(piece, cx, rules).filter(|_| harmless && names_constraints(piece));
+        if adds_constraints(piece) && is_followed(piece, cx, rules) {
+            return Ok(Kind::Passes("the migration builds the same on the new column".to_owned()));
+        }
         let why = format!("The statement names column \"{name}\", which the migration replaces.");
         return renamed.ok_or_else(|| refuse(rules, "ALTER TABLE", &why).hint(hint));
     }
-    if !alters_harmlessly(piece, rules.over) {
-        let why = "The statement could add, drop, rename or retype columns under the migration's hands.";
+    if !alters_harmlessly(piece, if rules.over { Changes::Any } else { Changes::Additions }) {
+        let why = "The statement could drop, rename or retype columns under the migration's hands.";
         return Err(refuse(rules, "ALTER TABLE", why).hint(hint));
     }
     Ok(Kind::Passes("it leaves the table's columns as they are".to_owned()))
@@ -614,9 +635,50 @@ fn names_constraints(piece: &Piece<'_>) -> bool {
     (1..piece.tokens.len()).all(|at| !piece.is_word(at, "add") || piece.is_word(at + 1, "constraint"))
 }
 
-/// Whether every action of an ALTER TABLE is one that leaves columns as they are; `own`: or that changes columns which are no
-/// migration's: the session asks which there are before it goes on.
-fn alters_harmlessly(piece: &Piece<'_>, own: bool) -> bool {
+/// How an ALTER TABLE may change columns that are no migration's. The session asks which there are before it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Changes {
+    None,
+    /// While the migration runs: its key must stay.
+    Additions,
+    Any,
+}
+
+/// Whether every action of an ALTER TABLE is one that leaves columns as they are, or changes them as it may.
+fn alters_harmlessly(piece: &Piece<'_>, changes: Changes) -> bool {
+    let text = piece.source.as_bytes();
+    let begins = |at: usize, words: &[&str]| {
+        words.iter().enumerate().all(|(offset, word)| {
+            piece.is_word(at + offset, word)
+                || piece.tokens.get(at + offset).is_some_and(|(t, _)| t.bytes(text) == word.as_bytes())
+        })
+    };
+    actions(piece).into_iter().all(|at| {
+        let of_column = piece.is_word(at, "alter") && !piece.is_word(at + 1, "constraint");
+        let behind_column = at + 2 + usize::from(piece.is_word(at + 1, "column"));
+        let linked = ["inherit", "partition"].iter().any(|word| piece.is_word(at + 1, word));
+        let renamed = piece.is_word(at, "rename") && !piece.is_word(at + 1, "to");
+        let adds = piece.is_word(at, "add") && !linked;
+        let may = match changes {
+            Changes::None => false,
+            Changes::Additions => adds,
+            Changes::Any => adds || of_column || renamed || (piece.is_word(at, "drop") && !linked),
+        };
+        may || ALTER_HARMLESS.iter().any(|words| begins(at, words))
+            || (of_column && ALTER_COLUMN_HARMLESS.iter().any(|words| begins(behind_column, words)))
+    })
+}
+
+/// Whether every action of an ALTER TABLE adds a constraint that the coordinator builds on a new column too.
+fn adds_constraints(piece: &Piece<'_>) -> bool {
+    let begins = ["constraint", "check", "unique", "foreign"];
+    let other = ["exclude", "primary"].iter().any(|word| (1..piece.tokens.len()).any(|at| piece.is_word(at, word)));
+    let adds = |at: usize| piece.is_word(at, "add") && begins.iter().any(|word| piece.is_word(at + 1, word));
+    !other && actions(piece).into_iter().all(adds)
+}
+
+/// Where each action of an ALTER TABLE begins.
+fn actions(piece: &Piece<'_>) -> Vec<usize> {
     let mut actions = Vec::new();
     let mut depth = 0usize;
     let text = piece.source.as_bytes();
@@ -632,20 +694,5 @@ fn alters_harmlessly(piece: &Piece<'_>, own: bool) -> bool {
             actions.push(at + 1);
         }
     }
-    let begins = |at: usize, words: &[&str]| {
-        words.iter().enumerate().all(|(offset, word)| {
-            piece.is_word(at + offset, word)
-                || piece.tokens.get(at + offset).is_some_and(|(t, _)| t.bytes(text) == word.as_bytes())
-        })
-    };
-    actions.into_iter().all(|at| {
-        let of_column = piece.is_word(at, "alter") && !piece.is_word(at + 1, "constraint");
-        let behind_column = at + 2 + usize::from(piece.is_word(at + 1, "column"));
-        let linked = ["inherit", "partition"].iter().any(|word| piece.is_word(at + 1, word));
-        let renamed = piece.is_word(at, "rename") && !piece.is_word(at + 1, "to");
-        let changes = of_column || renamed || (["add", "drop"].iter().any(|word| piece.is_word(at, word)) && !linked);
-        (own && changes)
-            || ALTER_HARMLESS.iter().any(|words| begins(at, words))
-            || (of_column && ALTER_COLUMN_HARMLESS.iter().any(|words| begins(behind_column, words)))
-    })
+    actions
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
-use crate::common::{Subject, connect, database, server};
+use crate::common::{Subject, connect, database, server, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -115,6 +115,81 @@ const FRESH: &[&str] = &[
     "DEALLOCATE one",
     "EXECUTE one ('ann!')",
 ];
+
+/// What the old application may do to the table while its column is being renamed, in two parts: reads move in between.
+const MEANWHILE: [&[&str]; 3] = [
+    &[
+        "CREATE UNIQUE INDEX by_name ON users (username)",
+        "INSERT INTO users (id, username) VALUES (3, 'ann') ON CONFLICT (username) DO UPDATE SET age = 'twice' RETURNING *",
+        "INSERT INTO users (id, username) VALUES (3, 'bob')",
+        "CREATE INDEX lower_name ON users (lower(username)) WHERE username <> ''",
+        "ALTER TABLE users ADD COLUMN nick text DEFAULT 'n', ADD CHECK (nick <> 'x')",
+        "SELECT * FROM users ORDER BY id",
+        "INSERT INTO users VALUES (3, 3, 'cat', '7', 'bad', 'kit') RETURNING *",
+        "BEGIN",
+        "ALTER TABLE users ADD COLUMN level int",
+        "UPDATE users SET level = length(username) RETURNING *",
+        "ROLLBACK",
+        "ALTER TABLE users ADD CONSTRAINT named CHECK (username <> 'nobody')",
+        "UPDATE users SET username = 'nobody'",
+        "ALTER TABLE users ADD CONSTRAINT gone CHECK (username <> 'none')",
+        "CREATE UNIQUE INDEX spare_name ON users (username, spare)",
+    ],
+    &[
+        "SELECT * FROM users ORDER BY id",
+        "INSERT INTO users (id, username) VALUES (4, 'ann') ON CONFLICT (username) DO NOTHING RETURNING *",
+        "DROP INDEX spare_name",
+        "ALTER TABLE users DROP CONSTRAINT gone",
+    ],
+    &[
+        "INSERT INTO users (id, username, spare) VALUES (5, 'none', 3) RETURNING username",
+        "SELECT * FROM users ORDER BY id",
+        "INSERT INTO users (id, username) VALUES (6, 'ann') ON CONFLICT (username) DO UPDATE SET nick = 'again' RETURNING *",
+        "INSERT INTO users (id, username) VALUES (3, 'bob')",
+        "UPDATE users SET username = 'nobody'",
+        "SELECT indexname FROM pg_indexes WHERE tablename = 'users' ORDER BY 1",
+        "SELECT conname FROM pg_constraint WHERE conrelid = 'users'::regclass ORDER BY 1",
+    ],
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_application_adds_to_a_table_that_is_being_renamed() {
+    let server = server();
+    let plain = database(&server).await;
+    connect(&server.url(&plain)).await.batch_execute(SCHEMA).await.unwrap();
+    let subject = Subject::start(&server, SCHEMA).await;
+    subject.start_migration(RENAME).await;
+    subject.until_phase("verified", LIMIT).await;
+    let sides = (connect(&server.url(&plain)).await, connect(&subject.url()).await);
+    let stored = connect(&server.url(&subject.database)).await;
+    let twins = async |what: &str, count: i64| {
+        let sql = "SELECT count(*) FROM pg_class WHERE relname LIKE '~crossfade%' AND relkind = 'i'";
+        until(what, LIMIT, async || stored.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == count).await;
+    };
+    let mut wrong = Vec::new();
+    for (part, script) in MEANWHILE.iter().enumerate() {
+        for sql in *script {
+            let (expected, found) = (ask(&sides.0, sql, false).await, ask(&sides.1, sql, false).await);
+            if expected != found {
+                wrong.push(format!("{sql}\n  got {found:?}\n  expected {expected:?}"));
+            }
+        }
+        match part {
+            0 => {
+                twins("the new column has the indexes of the old one", 3).await;
+                subject.reads(100).await;
+            }
+            1 => {
+                twins("what was dropped is dropped on the new column too", 2).await;
+                subject.post("complete", json!({ "confirm": true })).await;
+                subject.until_phase("contracted", LIMIT).await;
+                subject.caught_up().await;
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_session_has_just_made_is_known() {

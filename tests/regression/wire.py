@@ -51,7 +51,8 @@ class Client:
         batch += message(b"B", b"\0\0" + b"\0\0" * 3) + message(b"D", b"P\0")
         batch += message(b"E", b"\0" + b"\0" * 4) + message(b"S", b"")
         self.socket.sendall(batch)
-        return self.reply(copied_in)
+        # The server ignores the Sync of the batch while it reads copy data.
+        return self.reply(copied_in, message(b"S", b""))
 
     def must(self, sql):
         reply = self.simple(sql)
@@ -59,7 +60,7 @@ class Client:
             raise RuntimeError(f"{reply.error['M']} in {sql}")
         return reply
 
-    def reply(self, copied_in):
+    def reply(self, copied_in, behind=b""):
         reply, current = Reply(), new_result()
         while True:
             kind, body = self.frame()
@@ -84,7 +85,7 @@ class Client:
             elif kind == b"d":
                 current["copied"] += body
             elif kind == b"G":
-                self.socket.sendall(message(b"d", copied_in) + message(b"c", b""))
+                self.socket.sendall(message(b"d", copied_in) + message(b"c", b"") + behind)
 
     def frame(self):
         head = self.take(5)
