@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Expr;
+use super::{Expr, coercion};
 use crate::schema::{Ident, QualifiedName};
 
 /// The two shapes of one table, and the way between them.
@@ -80,7 +80,9 @@ impl Lens {
     pub fn converts(&self) -> bool {
         self.new.iter().any(|new| {
             let source = new.from.assign.as_column().and_then(|name| self.old.iter().find(|old| &old.name == name));
-            source.is_none_or(|old| old.base_type_sql != new.base_type_sql)
+            source.is_none_or(|old| {
+                coercion::differs((&old.type_sql, &old.base_type_sql), (&new.type_sql, &new.base_type_sql))
+            })
         })
     }
 

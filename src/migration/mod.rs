@@ -2,6 +2,7 @@
 //!
 //! Pure. Knows no socket, no clock and no client SQL; what it derives is data for the rooms above.
 
+mod coercion;
 pub(crate) mod copies;
 pub mod ddl;
 mod expr;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::near::nearest;
 use super::spec::{Change, ColumnChange, MigrationName, MigrationSpec};
-use super::{Blocker, Conversion, Expr, Invalid, Lens, LensColumn, Misfits, OnUnsupported};
+use super::{Blocker, Conversion, Expr, Invalid, Lens, LensColumn, Misfits, OnUnsupported, coercion};
 use crate::schema::{Column, ConstraintKind, ForeignKey, Ident, QualifiedName, RelationKind, TableDetail};
 
 /// A migration, resolved against the database that it will run on. Stored as JSON in `crossfade.migrations`.
@@ -197,7 +197,10 @@ pub(crate) fn resolve_in(
         carried: Carried {
             same_values,
             collation: collation.filter(|_| types.new.collatable),
-            new_default: column.default.as_ref().and_then(|text| Some(up.cast?.render(|_| format!("({text})")))),
+            new_default: column.default.as_ref().and_then(|text| {
+                let text = coercion::default_of(text, &types.old.type_sql, &types.old.base_type_sql);
+                Some(up.cast?.render(|_| format!("({text})")))
+            }),
             default: column.default.clone(),
             not_null: column.not_null,
         },
@@ -252,7 +255,12 @@ impl Migration {
     /// The new column's default when it takes the place of the old one.
     pub(crate) fn moved_default(&self, column: &LensColumn) -> Option<String> {
         let default = self.carried.default.as_ref()?;
-        let plain = || column.from.assign.render(|_| format!("({default})"));
+        let plain = || {
+            let old = self.lens.old.iter().find(|old| old.type_sql != column.type_sql);
+            let default = old.map(|old| coercion::default_of(default, &old.type_sql, &old.base_type_sql));
+            let default = default.as_ref().or(self.carried.default.as_ref()).map_or("NULL", String::as_str);
+            column.from.assign.render(|_| format!("({default})"))
+        };
         Some(self.carried.new_default.clone().unwrap_or_else(plain))
     }
 

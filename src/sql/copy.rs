@@ -32,9 +32,9 @@ impl Plan<'_, '_> {
 
     /// MERGE: each action as the statement it stands for. Its star is refused: PostgreSQL 17 has another order for it.
     fn merge(&mut self, target: &Target<'_>) -> Result<(), Refusal> {
-        let starred = self.survey.stars.iter().any(|star| {
-            star.node.ancestors().any(|node| node.kind() == SyntaxKind::RETURNING_CLAUSE)
-                && target.node.text_range().contains_range(star.node.text_range())
+        let returning = child(&target.node, SyntaxKind::RETURNING_CLAUSE);
+        let starred = returning.is_some_and(|clause| {
+            self.survey.stars.iter().any(|star| clause.text_range().contains_range(star.node.text_range()))
         });
         if starred {
             return Err(refuse(target.rules, "a star in RETURNING of MERGE", "It cannot be written out.")
@@ -271,7 +271,7 @@ impl Plan<'_, '_> {
         // Another type reads another text, or takes one that the session's own would refuse.
         let retyped = |stored| {
             let types = relation.and_then(|r| r.column(stored)).zip(seen);
-            types.is_some_and(|(stored, seen)| stored.base_type_sql != seen.base_type_sql)
+            types.is_some_and(|(stored, seen)| seen.differs_from(&stored.type_sql, &stored.base_type_sql))
         };
         let default = |column| relation.and_then(|r| r.column(column)).is_some_and(|c| c.default.is_some());
         let others: Vec<_> = concerned.iter().filter(|store| !store.primary).collect();

@@ -66,7 +66,10 @@ impl Survey<'_> {
     }
 
     fn first_output(&self, query: &SyntaxNode) -> Option<String> {
-        let list = query.descendants().find(|n| n.kind() == SyntaxKind::TARGET_LIST)?;
+        // The WITH clause comes first in the tree, and has queries of its own.
+        let own = query.children().filter(|part| part.kind() != SyntaxKind::WITH_CLAUSE);
+        let parts = own.flat_map(|part| part.descendants().collect::<Vec<_>>());
+        let list = parts.into_iter().find(|n| n.kind() == SyntaxKind::TARGET_LIST)?;
         self.target_name(&list.children().next()?)
     }
 }

@@ -7,7 +7,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 use super::lex::TokenKind;
 use super::plan::{Plan, refuse};
 use super::survey::{Target, child, has_token, is_query};
-use super::writes::{Evaluated, Storing, Value, default_of, retyped};
+use super::writes::{Evaluated, Storing, Value, beside, default_of, retyped, value_of};
 use crate::migration::Store;
 use crate::schema::{Ident, Refusal, SqlState};
 
@@ -41,10 +41,10 @@ impl Plan<'_, '_> {
     /// Plans an INSERT into a migrating table.
     pub(super) fn insert_into(&mut self, target: &Target<'_>) -> Result<(), Refusal> {
         let node = target.node.clone();
-        if let Some(set) = node.descendants().find(|n| {
-            n.kind() == SyntaxKind::SET_CLAUSE
-                && n.ancestors().find(|a| a.kind() == SyntaxKind::INSERT).as_ref() == Some(&node)
-        }) {
+        // A WITH in front may have an UPDATE with a SET of its own.
+        let conflict = child(&node, SyntaxKind::ON_CONFLICT_CLAUSE);
+        let action = conflict.and_then(|conflict| child(&conflict, SyntaxKind::CONFLICT_DO_UPDATE_SET));
+        if let Some(set) = action.and_then(|action| child(&action, SyntaxKind::SET_CLAUSE)) {
             self.set_clause(target, &set)?;
         }
         let source = node.children().find(|c| is_query(c.kind()));
@@ -296,7 +296,7 @@ impl Plan<'_, '_> {
             let cell = index.and_then(|index| Some((cells.get(index)?, given[index].storing.as_ref()?)));
             match cell.map(|(cell, storing)| (self.cell(cell), storing)) {
                 Some((Value::Expression(value), storing)) if self.is_repeatable(&value) => {
-                    format!("(({})::{})", self.edited_text(&value), storing.column.base_type_sql)
+                    beside(target, storing.column, added.store, &self.edited_text(&value))
                 }
                 _ => {
                     known = false;
@@ -351,7 +351,7 @@ impl Plan<'_, '_> {
         });
         let repeated: Vec<Option<String>> = added
             .iter()
-            .map(|one| targets.as_ref().and_then(|targets| self.repeated_output(given, one, targets)))
+            .map(|one| targets.as_ref().and_then(|targets| self.repeated_output(target, given, one, targets)))
             .collect();
         let left = |one: &&Added<'_>| !target.view.synced || (is_default_kept(target, one) && has_table_branch(source));
         let beside = added.iter().zip(&repeated).any(|(one, repeated)| repeated.is_none() && left(&one));
@@ -410,7 +410,7 @@ impl Plan<'_, '_> {
                 let index = given.iter().position(|one| one.name == name.as_str());
                 let typed = index.and_then(|index| {
                     let column = given[index].storing.as_ref()?.column;
-                    Some(format!("(({})::{})", output(index), column.base_type_sql))
+                    Some(value_of(target.relation, column, store, &output(index)))
                 });
                 typed.unwrap_or_else(|| {
                     known = false;
@@ -541,7 +541,14 @@ impl Plan<'_, '_> {
         Ok(())
     }
 
-    fn repeated_output(&self, given: &[Given<'_>], added: &Added<'_>, targets: &[SyntaxNode]) -> Option<String> {
+    fn repeated_output(
+        &self,
+        target: &Target<'_>,
+        given: &[Given<'_>],
+        added: &Added<'_>,
+        targets: &[SyntaxNode],
+    ) -> Option<String> {
+        let relation = target.relation;
         let mut known = true;
         let text = added.store.value.render(|name| {
             let index = given.iter().position(|one| one.name == name.as_str());
@@ -549,7 +556,7 @@ impl Plan<'_, '_> {
                 let expression = targets.get(index)?.children().next()?;
                 let column = given[index].storing.as_ref()?.column;
                 self.is_repeatable(&expression)
-                    .then(|| format!("(({})::{})", self.edited_text(&expression), column.base_type_sql))
+                    .then(|| value_of(relation, column, added.store, &self.edited_text(&expression)))
             });
             value.unwrap_or_else(|| {
                 known = false;

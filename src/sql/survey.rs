@@ -611,7 +611,8 @@ impl<'a> Survey<'a> {
     fn values(&mut self, node: &SyntaxNode, place: Place) -> Columns {
         let place = self.with_clause(node, place);
         let scope = self.scope(place.scope);
-        let width = node.descendants().find(|n| n.kind() == SyntaxKind::ROW).map_or(0, |row| row.children().count());
+        let rows = child(node, SyntaxKind::ROW_LIST);
+        let width = rows.and_then(|rows| rows.children().next()).map_or(0, |row| row.children().count());
         let names: Vec<String> = (1..=width).map(|index| format!("column{index}")).collect();
         self.scopes[scope].outputs = names.clone();
         for part in node.children().filter(|part| part.kind() != SyntaxKind::WITH_CLAUSE) {
@@ -623,7 +624,10 @@ impl<'a> Survey<'a> {
     fn table(&mut self, node: &SyntaxNode, place: Place) -> Columns {
         let place = self.with_clause(node, place);
         let scope = self.scope(place.scope);
-        let Some(name) = node.descendants().find(|n| n.kind() == SyntaxKind::RELATION_NAME_REF) else {
+        // The WITH clause comes first in the tree, and has relations of its own.
+        let own = node.children().filter(|part| part.kind() != SyntaxKind::WITH_CLAUSE);
+        let name = own.flat_map(|part| part.descendants().collect::<Vec<_>>());
+        let Some(name) = name.into_iter().find(|n| n.kind() == SyntaxKind::RELATION_NAME_REF) else {
             return Columns::unknown();
         };
         let (parts, _) = self.path(&name);

@@ -7,7 +7,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::plan::{Plan, refuse};
 use super::survey::{Target, child, has_token};
-use super::writes::{Evaluated, Storing, Value, default_of, retyped, stores};
+use super::writes::{Evaluated, Storing, Value, beside, default_of, retyped, value_of};
 use crate::migration::Store;
 use crate::schema::{Ident, Refusal};
 
@@ -175,7 +175,7 @@ impl Plan<'_, '_> {
             // PostgreSQL has its own error for it.
             Value::Subquery if self.outputs_of(&assignment.set) == Width::Another => Ok(()),
             Value::Subquery if self.outputs_of(&assignment.set) == Width::Same => {
-                let value = self.output_stored(storing, store, assignment.index);
+                let value = self.output_stored(target, storing, store, assignment.index);
                 let value = value.ok_or_else(|| one_of_several(target, assignment))?;
                 setting.outputs(&assignment.set).converted.push((assignment.index, value));
                 Ok(())
@@ -231,7 +231,7 @@ impl Plan<'_, '_> {
         let bare = store.value.as_column().is_some();
         match (default_of(target, &store.column), default_of(target, column)) {
             (Some(_), _) => Ok(None),
-            (None, None) if bare || !stores(target, column.as_str()) => Ok(None),
+            (None, None) => Ok(None),
             (None, Some(default)) if bare && is_constant(default) => Ok(Some(format!("({default})"))),
             (None, _) => {
                 let why = "Its default is that of another column, and no constant.";
@@ -259,11 +259,11 @@ impl Plan<'_, '_> {
         let written_before = setting.stored.iter().any(|(column, _)| column == &other.column);
         let repeated = match &assignment.value {
             Value::Expression(value) if !assignment.indirect && self.is_repeatable(value) => {
-                let text = format!("(({})::{})", self.edited_text(value), storing.column.base_type_sql);
+                let text = beside(target, storing.column, other, &self.edited_text(value));
                 self.render_other(target, assignments, storing, other, text)
             }
             Value::Default(_) if !(target.view.synced && other.follows) => own_default_text(target, storing)
-                .map(|text| format!("(({text})::{})", storing.column.base_type_sql))
+                .map(|text| value_of(target.relation, storing.column, other, &text))
                 .and_then(|text| self.render_other(target, assignments, storing, other, text)),
             Value::Expression(_) | Value::Default(_) | Value::Subquery => None,
         };
@@ -312,7 +312,7 @@ impl Plan<'_, '_> {
         if !own || !computable || assignment.indirect {
             return Ok(false);
         }
-        let both = |value: String| other.value.render(|_| format!("(({value})::{})", storing.column.base_type_sql));
+        let both = |value: String| other.value.render(|_| value_of(target.relation, storing.column, other, &value));
         let single = child(&assignment.set, SyntaxKind::COLUMN_TARGET).is_some();
         match &assignment.value {
             Value::Expression(value) if single => {
@@ -349,9 +349,9 @@ impl Plan<'_, '_> {
     }
 
     /// What is stored for an output of the query, where it is computed from that one alone.
-    fn output_stored(&self, storing: &Storing<'_>, store: &Store, index: usize) -> Option<String> {
+    fn output_stored(&self, target: &Target<'_>, storing: &Storing<'_>, store: &Store, index: usize) -> Option<String> {
         let alone = store.value.columns().all(|name| name == &storing.column.name);
-        let typed = format!("(({})::{})", output_name(index), storing.column.base_type_sql);
+        let typed = value_of(target.relation, storing.column, store, &output_name(index));
         alone.then(|| store.value.render(|_| typed.clone()))
     }
 
@@ -394,7 +394,7 @@ impl Plan<'_, '_> {
             if let Some(assigned) = assignments.iter().find(|a| a.name == name.as_str()) {
                 return match (&assigned.value, target.view.column(name)) {
                     (Value::Expression(value), Some(column)) if self.is_repeatable(value) => {
-                        format!("(({})::{})", self.edited_text(value), column.base_type_sql)
+                        value_of(target.relation, column, other, &self.edited_text(value))
                     }
                     _ => {
                         known = false;

@@ -10,7 +10,7 @@ use super::plan::{Plan, SYSTEM_COLUMNS, ambiguous_column, holds_query, refuse, s
 use super::resolve::Found;
 use super::survey::{Reference, ScopeId, Source, Star, Target, child, has_token};
 use crate::migration::{Store, TableRules, TableView, ViewColumn};
-use crate::schema::{Ident, Refusal};
+use crate::schema::{Ident, Refusal, Relation};
 
 /// The longest value that is written a second time beside itself, in bytes; a longer one is left to the sync trigger.
 pub(super) const REPEATED_BYTES_MAX: usize = 4096;
@@ -485,14 +485,16 @@ impl Plan<'_, '_> {
             let why = "What is stored is computed from several columns, of which the statement gives one.";
             return Err(refuse(rules, &format!("a value for column \"{}\"", column.name), why).at(range.start));
         }
+        let relation = self.survey.cx.rules.catalog().relation(&rules.table);
+        let (opening, closing) = around_value(relation.map(|relation| &**relation), column, store);
         if self.converts_in_place(store, column, value) {
             let text = self.edited_text(value);
-            let typed = format!("(({text})::{})", column.base_type_sql);
+            let typed = format!("{opening}{text}{closing}");
             let whole = store.value.render(|_| typed.clone());
             return match whole.split_once(typed.as_str()).filter(|_| once) {
                 Some((before, after)) => {
-                    self.insert(range.start, format!("{before}(("))?;
-                    self.insert(range.end, format!(")::{}){after}", column.base_type_sql))
+                    self.insert(range.start, format!("{before}{opening}"))?;
+                    self.insert(range.end, format!("{closing}{after}"))
                 }
                 None => self.replace(range, whole),
             };
@@ -510,8 +512,8 @@ impl Plan<'_, '_> {
         };
         // VALUES refuses what the client's place for the value refuses: aggregates, windows, sets.
         let whole = store.value.render(|_| "crossfade_once.v".to_owned());
-        self.insert(range.start, format!("(SELECT {whole} FROM (VALUES ((("))?;
-        self.insert(range.end, format!(")::{}))) AS crossfade_once(v){row})", column.base_type_sql))
+        self.insert(range.start, format!("(SELECT {whole} FROM (VALUES ({opening}"))?;
+        self.insert(range.end, format!("{closing})) AS crossfade_once(v){row})"))
     }
 }
 
@@ -544,12 +546,35 @@ pub(super) fn default_of<'t>(target: &'t Target<'_>, column: &Ident) -> Option<&
     target.relation.and_then(|relation| relation.column(column)).and_then(|column| column.default.as_deref())
 }
 
+/// A client's expression where another column than its own stores it: as the session's column would have it. A column of the
+/// same type has it so by the assignment.
+pub(super) fn beside(target: &Target<'_>, column: &ViewColumn, store: &Store, expression: &str) -> String {
+    let stored = target.relation.and_then(|relation| relation.column(&store.column));
+    let same = stored.is_some_and(|stored| stored.type_sql == column.type_sql);
+    let bare = store.value.as_column() == Some(&column.name);
+    if same && bare { format!("({expression})") } else { value_of(target.relation, column, store, expression) }
+}
+
+/// An expression as the session's column would have it, for a store.
+pub(super) fn value_of(relation: Option<&Relation>, column: &ViewColumn, store: &Store, expression: &str) -> String {
+    let (before, behind) = around_value(relation, column, store);
+    format!("{before}{expression}{behind}")
+}
+
+/// What goes before and behind it.
+fn around_value(relation: Option<&Relation>, column: &ViewColumn, store: &Store) -> (String, String) {
+    match relation.and_then(|relation| relation.column(&store.column)) {
+        Some(stored) => column.around_value(&stored.type_sql, &stored.base_type_sql),
+        None => column.around_value("", ""),
+    }
+}
+
 /// Whether a stored column is of another type than the session's, so that a bare value would be typed otherwise.
 pub(super) fn retyped(target: &Target<'_>, store: &Store, column: &ViewColumn) -> bool {
     target
         .relation
         .and_then(|relation| relation.column(&store.column))
-        .is_some_and(|stored| stored.base_type_sql != column.base_type_sql)
+        .is_some_and(|stored| column.differs_from(&stored.type_sql, &stored.base_type_sql))
 }
 
 /// A column of a list, under the session's name.

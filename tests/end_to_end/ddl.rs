@@ -209,7 +209,7 @@ async fn the_old_application_changes_a_retyped_table() {
 }
 
 /// Rows and tags as text, or the SQLSTATE.
-async fn ask(client: &Client, sql: &str, extended: bool) -> Vec<String> {
+pub async fn ask(client: &Client, sql: &str, extended: bool) -> Vec<String> {
     let told = |error: tokio_postgres::Error| {
         vec![error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned())]
     };

@@ -9,6 +9,7 @@ mod ddl;
 mod demo;
 mod differential;
 mod majors;
+mod modifiers;
 mod null;
 mod raw;
 mod retype;

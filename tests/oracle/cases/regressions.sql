@@ -273,3 +273,20 @@ UPDATE users SET (username, email) = ROW(v.*) FROM (VALUES (1, 'x')) AS k(id, no
 WHERE users.id = k.id RETURNING users.username, users.email
 
 UPDATE users SET (email, username) = ROW(v.*) FROM (VALUES ('r@x', 'row')) AS v(i, j) WHERE users.id = 2
+
+--! group: a WITH in front of a write
+
+WITH u AS (UPDATE users SET username = 'x' WHERE id = 99 RETURNING *) INSERT INTO users (id, username) SELECT 99, 'new' WHERE NOT EXISTS (SELECT FROM u) RETURNING id, username
+
+WITH u AS (UPDATE users SET username = 'x' WHERE id = 1 RETURNING *) INSERT INTO users (id, email) SELECT 99, username FROM u WHERE false
+
+WITH u AS (UPDATE scores SET score = '7' WHERE id = 1 RETURNING *) INSERT INTO scores (score, player) SELECT score, player || '2' FROM u RETURNING score, player
+
+WITH u AS (UPDATE members SET age = '77' WHERE id = 1 RETURNING *) INSERT INTO members (id, name) VALUES (99, 'new') ON CONFLICT (id) DO UPDATE SET name = 'old' RETURNING *
+
+WITH v AS (VALUES (1, 2)) VALUES (3), (4)
+
+WITH v AS (SELECT id FROM orders) TABLE users
+--! unordered
+
+SELECT username, (WITH v AS (SELECT id AS inner_id FROM orders) SELECT count(*) FROM v) FROM users WHERE id = 1
