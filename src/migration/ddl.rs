@@ -811,9 +811,9 @@ fn foreign_key(migration: &Migration, constraint: &Constraint, foreign: &Foreign
         let set: Vec<Ident> = foreign.on_delete_columns.iter().map(|name| renamed(migration, name)).collect();
         sql.push_str(&format!(" ({})", names(&set)));
     }
-    if constraint.deferrable {
-        sql.push_str(if constraint.deferred { " DEFERRABLE INITIALLY DEFERRED" } else { " DEFERRABLE" });
-    }
+    // Whatever the original is: that one objects first, under its own name, and a session may put only that one off. The twin
+    // gets its way when it takes the original's place.
+    sql.push_str(" DEFERRABLE INITIALLY DEFERRED");
     sql
 }
 
@@ -1056,6 +1056,11 @@ fn take_constraint_name(
         twin.quoted(),
         constraint.name.quoted()
     )];
+    if constraint.foreign.is_some() && !constraint.deferred {
+        let (table, name) = (migration.lens.table.quoted(), constraint.name.quoted());
+        let when = if constraint.deferrable { "DEFERRABLE INITIALLY IMMEDIATE" } else { "NOT DEFERRABLE" };
+        statements.push(format!("ALTER TABLE {table} ALTER CONSTRAINT {name} {when}"));
+    }
     statements.extend(constraint_comment(migration, constraint));
     Ok(statements)
 }

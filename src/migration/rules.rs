@@ -558,7 +558,11 @@ impl View<'_> {
             Shape::Old | Shape::New | Shape::Auto => Vec::new(),
         };
         let stored: Vec<Ident> = self.relation.columns.iter().map(|column| column.name.clone()).collect();
-        let hidden = stored.iter().filter(|name| columns.iter().all(|column| &column.name != *name)).cloned().collect();
+        // The new column comes while transactions are open that began before: its name means nothing to them.
+        let coming = self.lens.new.iter().map(LensColumn::stored).filter(|name| !stored.contains(name));
+        let coming = coming.filter(|_| self.phase == Phase::Shielded);
+        let named = |name: &&Ident| columns.iter().any(|column| &column.name == *name);
+        let hidden = stored.iter().chain(coming).filter(|name| !named(name)).cloned().collect();
         TableView {
             storage: self.lens.table.clone(),
             stored,

@@ -175,9 +175,8 @@ impl Session {
     /// Several statements of which an earlier one changes what a later one's names mean.
     fn ambiguous(&self, text: &str, statements: &sql::Statements) -> Option<Refusal> {
         let earlier = statements.iter().len().checked_sub(1).filter(|count| *count > 0)?;
-        let changes = |statement| changes_names(text.as_bytes(), statement, true);
-        let ends = |kind: &Kind| matches!(kind, Kind::Commit { .. } | Kind::Rollback { .. });
-        statements.iter().take(earlier).find(|s| changes(s) && (self.view.unsettled || !ends(&s.kind)))?;
+        // The end of a transaction, or of a part of it, changes back what was changed in it before.
+        statements.iter().take(earlier).find(|s| changes_names(text.as_bytes(), s, self.view.unsettled))?;
         Some(
             Refusal::unsupported("cannot tell what a table's name means behind another statement of the same query")
                 .detail(

@@ -157,8 +157,13 @@ impl Plan<'_, '_> {
     fn catalog_call(&mut self, function: &str, call: &SyntaxNode) -> Result<(), Refusal> {
         let Some(list) = child(call, SyntaxKind::ARG_LIST) else { return Ok(()) };
         let nodes: Vec<SyntaxNode> = list.children().collect();
-        // An argument is repeated: it must have nothing in it that is itself rewritten.
-        let simple = nodes.iter().all(|node| node.kind() == SyntaxKind::ARG && !plan::holds_query(node));
+        // An argument is repeated: it must have nothing in it that is itself rewritten, and be no set.
+        let set = |node: &SyntaxNode| {
+            let calls = node.descendants().filter(|inner| inner.kind() == SyntaxKind::CALL_EXPR);
+            let mut names = calls.filter_map(|call| self.survey.path(&call.children().next()?).0.pop());
+            names.any(|name| SET_FUNCTIONS.contains(&name.as_str()))
+        };
+        let simple = nodes.iter().all(|node| node.kind() == SyntaxKind::ARG && !plan::holds_query(node) && !set(node));
         let in_from = call.parent().is_some_and(|parent| {
             matches!(
                 parent.kind(),
@@ -195,6 +200,19 @@ impl Plan<'_, '_> {
         }
     }
 }
+
+/// Functions of PostgreSQL that give sets, and may stand in an argument.
+const SET_FUNCTIONS: &[&str] = &[
+    "_pg_expandarray",
+    "aclexplode",
+    "generate_series",
+    "generate_subscripts",
+    "json_array_elements_text",
+    "jsonb_array_elements_text",
+    "regexp_split_to_table",
+    "string_to_table",
+    "unnest",
+];
 
 /// One column of a mask's list.
 fn shown((name, sql): &(Ident, String)) -> String {

@@ -12,6 +12,9 @@ use super::resolve::Found;
 use super::survey::{Event, ItemId, Reference, Source, Target, child, is_query};
 use crate::schema::{Refusal, SqlState};
 
+/// Two tables of one name stand side by side.
+pub(super) const DUPLICATE_ALIAS: SqlState = SqlState("42712");
+
 /// What one step of the analysis comes to.
 enum Verdict {
     Fine,
@@ -23,7 +26,9 @@ enum Verdict {
 impl Plan<'_, '_> {
     /// The error to give instead of this one, which planning came upon first.
     pub(super) fn first_mistake(&self, found: &Refusal) -> Option<Refusal> {
-        if self.survey.targets.iter().any(|target| target.node.kind() == SyntaxKind::MERGE) {
+        // Tables are looked at before everything that names their columns.
+        let of_tables = found.state == DUPLICATE_ALIAS;
+        if of_tables || self.survey.targets.iter().any(|target| target.node.kind() == SyntaxKind::MERGE) {
             return None;
         }
         // A refusal gives way only to a mistake about a name under migration or of a known table: of those there is no doubt.

@@ -207,6 +207,10 @@ impl Plan<'_, '_> {
             _ => return self.other_statement(),
         }
         // In this order: a value that is written a second time is copied with the edits that names and reads need.
+        if let Some(name) = self.survey.named_twice() {
+            let message = format!("table name \"{name}\" specified more than once");
+            return Err(Refusal::new(super::mistakes::DUPLICATE_ALIAS, message));
+        }
         self.target_names()?;
         self.reads()?;
         self.catalog_reads()?;

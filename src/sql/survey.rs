@@ -289,6 +289,19 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// The name of a table that stands beside itself without an alias, which PostgreSQL takes in no FROM.
+    pub fn named_twice(&self) -> Option<&str> {
+        let ours = |item: &Item| matches!(item.source, Source::Read(_) | Source::Target(_));
+        self.scopes.iter().find_map(|scope| {
+            let items: Vec<&Item> = scope.items.iter().map(|id| &self.items[*id]).filter(|item| ours(item)).collect();
+            let twice = items.iter().enumerate().find(|(at, item)| {
+                let same = |other: &&Item| other.alias == item.alias && other.qualified == item.qualified;
+                item.qualified.is_some() && items[..*at].iter().any(same)
+            });
+            twice.and_then(|(_, item)| item.alias.as_deref())
+        })
+    }
+
     /// Whether a table of the same name stands beside the item.
     pub fn has_namesake(&self, item: ItemId) -> bool {
         let own = &self.items[item];
@@ -850,27 +863,31 @@ impl<'a> Survey<'a> {
         }
         let exact = node.descendants().any(|n| n.kind() == SyntaxKind::COLUMN_DEF_LIST);
         let aliases = from_alias.as_ref().and_then(|alias| self.column_aliases(alias));
-        let function = node
-            .descendants()
-            .find(|n| n.kind() == SyntaxKind::CALL_EXPR)
-            .and_then(|call| call.children().next())
-            .and_then(|name| self.path(&name).0.pop());
+        let call = node.descendants().find(|n| n.kind() == SyntaxKind::CALL_EXPR);
+        let function = call.as_ref().and_then(|call| call.children().next()).and_then(|name| self.path(&name).0.pop());
         let alias = from_alias.as_ref().and_then(|alias| self.alias(alias));
         let (name, sql) = alias.clone().unwrap_or_else(|| {
             let own = function.clone().unwrap_or_default();
             (own.clone(), quoted(&own))
         });
-        let scalar = function.as_ref().is_some_and(|function| SCALAR_FUNCTIONS.contains(&function.as_str()));
-        let mut names = match (&aliases, scalar) {
-            (Some(aliases), _) => aliases.clone(),
-            (None, true) => vec![name.clone(), "value".to_owned()],
-            (None, false) => Vec::new(),
-        };
-        if child(node, SyntaxKind::WITH_ORDINALITY).is_some() && aliases.is_none() {
+        let alone = node.kind() == SyntaxKind::FUNCTION_FROM_ITEM;
+        let known = function.as_deref().filter(|_| alone).and_then(|function| match function {
+            "unnest" => match unnested(call.as_ref()?)? {
+                1 => Some(vec![name.clone()]),
+                several => Some(vec!["unnest".to_owned(); several]),
+            },
+            // A result that has a name of its own keeps it under an alias.
+            _ if VALUE_FUNCTIONS.contains(&function) => Some(vec!["value".to_owned()]),
+            _ if SCALAR_FUNCTIONS.contains(&function) => Some(vec![name.clone()]),
+            _ => None,
+        });
+        let complete = exact || known.is_some();
+        let mut names = known.unwrap_or_default();
+        if child(node, SyntaxKind::WITH_ORDINALITY).is_some() {
             names.push("ordinality".to_owned());
         }
-        let complete = exact || scalar;
-        let item = self.item(Some(name), sql, Columns { names, complete }, Source::Other);
+        let columns = rename(Columns { names, complete: complete && !exact }, aliases);
+        let item = self.item(Some(name), sql, Columns { complete, ..columns }, Source::Other);
         self.scopes[scope].items.push(item);
     }
 
@@ -1311,15 +1328,69 @@ const NAMES_WITHOUT_COLUMN: &[&str] = &[
     "user",
 ];
 
+/// How many columns an `unnest` gives, where each argument is an array by its cast, of a type that has no parts.
+fn unnested(call: &SyntaxNode) -> Option<usize> {
+    let arguments: Vec<SyntaxNode> = child(call, SyntaxKind::ARG_LIST)?.children().collect();
+    let of_scalars = |argument: &SyntaxNode| {
+        let cast = argument.children().next().map(super::reads::unwrapped);
+        let cast = cast.filter(|cast| cast.kind() == SyntaxKind::CAST_EXPR);
+        let named = cast.and_then(|cast| cast.children().last()).map(|of| of.text().to_string().to_ascii_lowercase());
+        let element = named.as_deref().and_then(|named| named.trim().strip_suffix(']')?.trim_end().strip_suffix('['));
+        element.is_some_and(|element| {
+            let element = element.split('(').next().unwrap_or_default().trim();
+            SCALAR_TYPES.contains(&element.strip_prefix("pg_catalog.").unwrap_or(element))
+        })
+    };
+    (!arguments.is_empty() && arguments.iter().all(of_scalars)).then_some(arguments.len())
+}
+
+/// Types whose arrays `unnest` makes one column of.
+const SCALAR_TYPES: &[&str] = &[
+    "bigint",
+    "bool",
+    "boolean",
+    "bpchar",
+    "bytea",
+    "char",
+    "character",
+    "character varying",
+    "date",
+    "decimal",
+    "double precision",
+    "float4",
+    "float8",
+    "inet",
+    "int",
+    "int2",
+    "int4",
+    "int8",
+    "integer",
+    "interval",
+    "json",
+    "jsonb",
+    "numeric",
+    "oid",
+    "real",
+    "smallint",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timestamp with time zone",
+    "timestamp without time zone",
+    "uuid",
+    "varchar",
+];
+
+/// Functions of PostgreSQL that give one column whose name is `value`.
+const VALUE_FUNCTIONS: &[&str] =
+    &["json_array_elements", "json_array_elements_text", "jsonb_array_elements", "jsonb_array_elements_text"];
+
 /// Functions of PostgreSQL that give one column of the item's own name.
 const SCALAR_FUNCTIONS: &[&str] = &[
     "generate_series",
     "generate_subscripts",
-    "json_array_elements",
-    "json_array_elements_text",
     "json_object_keys",
-    "jsonb_array_elements",
-    "jsonb_array_elements_text",
     "jsonb_object_keys",
     "regexp_matches",
     "regexp_split_to_table",

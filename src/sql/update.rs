@@ -448,8 +448,8 @@ fn note_stored(
     assignment: &Assignment,
     stored: &mut Vec<(Ident, bool)>,
 ) -> Result<(), Refusal> {
-    let own = store.column.as_str() == assignment.name;
-    // The same column twice under its own name is PostgreSQL's to judge.
+    // The same column twice under its own name is PostgreSQL's to judge, and so are parts of one.
+    let own = store.column.as_str() == assignment.name || assignment.indirect;
     if stored.iter().any(|(column, before)| column == &store.column && !(own && *before)) {
         let why = format!("Another assignment of the statement is stored in \"{}\" too.", store.column);
         return Err(refuse(target.rules, &format!("an assignment to \"{}\"", assignment.name), &why)

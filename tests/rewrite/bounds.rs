@@ -93,6 +93,25 @@ fn damaged_statements_are_answered_without_a_panic() {
     }
 }
 
+/// The step that adds the new column waits for no transaction that has not touched the table.
+#[test]
+fn a_column_that_may_come_in_mid_transaction_means_nothing_yet() {
+    for shape in Shape::ALL {
+        for sql in
+            ["SELECT handle FROM users", "UPDATE users SET handle = 'x'", "DELETE FROM users WHERE users.handle = 'x'"]
+        {
+            match rewritten(Phase::Shielded, shape, Route::Old, sql).rewrite {
+                Rewrite::Unchanged => panic!("{shape:?}: {sql} passes"),
+                Rewrite::Refused(refusal) => assert_eq!(refusal.state.0, "42703", "{sql}"),
+                // Out of an inline view that does not have it.
+                Rewrite::Rewritten(edits) => assert!(edits.apply(sql).contains("FROM (SELECT  FROM users)"), "{sql}"),
+            }
+        }
+        let star = rewritten(Phase::Shielded, shape, Route::Old, "SELECT * FROM users").rewrite;
+        assert!(matches!(star, Rewrite::Rewritten(_)), "{star:?}");
+    }
+}
+
 #[test]
 fn only_the_table_itself_is_touched() {
     for sql in [

@@ -127,3 +127,6 @@ SELECT pg_get_indexdef(1)
 
 SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relnatts <>
   (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)
+
+SELECT ct.relname, pg_catalog.pg_get_indexdef(i.indexrelid, generate_series(1, i.indnatts)::int, false) IS NOT NULL
+FROM pg_class ct JOIN pg_index i ON i.indrelid = ct.oid WHERE ct.relname = 'users' ORDER BY 1, 2

@@ -290,3 +290,34 @@ WITH v AS (SELECT id FROM orders) TABLE users
 --! unordered
 
 SELECT username, (WITH v AS (SELECT id AS inner_id FROM orders) SELECT count(*) FROM v) FROM users WHERE id = 1
+
+--! group: columns of a function in FROM
+
+--! params: {u1,u2} | {e1,e2}
+INSERT INTO users (username, email) SELECT * FROM unnest($1::text[], $2::varchar(20)[]) RETURNING username, email
+
+INSERT INTO scores (score, player) SELECT * FROM unnest(ARRAY['1', '2']::text[], ARRAY['x', 'y']::text[]) AS t(u, a) RETURNING score, player
+
+INSERT INTO members (age) SELECT * FROM generate_series(1, 2) RETURNING age
+
+INSERT INTO scores (score, id) SELECT * FROM jsonb_array_elements_text('["7", "8"]') WITH ORDINALITY AS e(v, n)
+
+INSERT INTO scores (score, id) SELECT e.value, n + 100 FROM jsonb_array_elements_text('["7", "8"]') WITH ORDINALITY AS e(value, n) RETURNING score, id
+
+SELECT u.username, value FROM users u, jsonb_array_elements_text('["alice"]') e WHERE e.value = u.username
+
+SELECT username, unnest FROM users, unnest(ARRAY[1, 2]::int[]) ORDER BY 1, 2
+
+--! group: a table beside itself
+
+SELECT * FROM users, users
+
+SELECT 1 FROM users CROSS JOIN orders CROSS JOIN users
+
+DELETE FROM users USING users WHERE username = 'x'
+
+UPDATE users SET age = 1 FROM users WHERE id = 1
+
+SELECT a.username FROM users a, users ORDER BY 1 LIMIT 1
+
+SELECT j.amount FROM (users u JOIN orders o ON o.user_id = u.id) AS j, users ORDER BY 1 LIMIT 1
