@@ -326,7 +326,11 @@ def move(proxy, picked, state, wider):
         return client
 
     def hold(phase):
-        until(f"all in {phase}", lambda: all(p == phase for p, _ in proxy.phases().values()))
+        others = lambda: [f"{name} {p}" for name, (p, _) in proxy.phases().items() if p != phase]
+        try:
+            until(f"all in {phase}", lambda: not others())
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: {others()}") from None
         for name in names:
             proxy.post(name, "pause", {})
 

@@ -3,6 +3,7 @@
 Blocking, trust authentication only. Knows no SQL.
 """
 
+import re
 import socket
 import struct
 
@@ -49,10 +50,11 @@ class Client:
         """Parse, Describe, Bind, Describe, Execute, Sync."""
         batch = message(b"P", b"\0" + sql.encode() + b"\0\0\0") + message(b"D", b"S\0")
         batch += message(b"B", b"\0\0" + b"\0\0" * 3) + message(b"D", b"P\0")
-        batch += message(b"E", b"\0" + b"\0" * 4) + message(b"S", b"")
-        self.socket.sendall(batch)
-        # The server ignores the Sync of the batch while it reads copy data.
-        return self.reply(copied_in, message(b"S", b""))
+        batch += message(b"E", b"\0" + b"\0" * 4)
+        # While it reads copy data the server ignores a Sync, and behind an error it does not: that of a COPY waits.
+        waits = re.match(r"\s*copy\b", sql, re.I) is not None
+        self.socket.sendall(batch + message(b"H" if waits else b"S", b""))
+        return self.reply(copied_in, message(b"S", b"") if waits else b"")
 
     def must(self, sql):
         reply = self.simple(sql)
@@ -77,15 +79,22 @@ class Client:
                 current["tag"] = body[:-1].decode() if kind == b"C" else ""
                 reply.results.append(current)
                 current = new_result()
+                behind = self.sent(behind)
             elif kind == b"E":
                 reply.error = fields(body)
+                behind = self.sent(behind)
                 current = new_result()
                 if reply.error.get("S") in ("FATAL", "PANIC"):
                     raise Gone(reply.error["M"])
             elif kind == b"d":
                 current["copied"] += body
             elif kind == b"G":
-                self.socket.sendall(message(b"d", copied_in) + message(b"c", b"") + behind)
+                self.socket.sendall(message(b"d", copied_in) + message(b"c", b""))
+                behind = self.sent(behind)
+
+    def sent(self, waiting):
+        self.socket.sendall(waiting)
+        return b""
 
     def frame(self):
         head = self.take(5)
