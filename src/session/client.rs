@@ -493,11 +493,14 @@ impl Session {
         let statement = self.statements.get(name);
         let traits = statement.map_or(Traits::UNKNOWN, |statement| statement.traits);
         let note = statement.filter(|_| self.reading).and_then(edited_note);
-        let makes = statement.filter(|_| self.reading && traits.prepares).and_then(made).map(Box::new);
+        let bound = match statement.filter(|_| self.reading) {
+            Some(statement) => Portal::new(statement),
+            None => Portal { traits, ..Portal::default() },
+        };
         if portal.is_empty() {
-            self.portal = Portal { traits, makes };
+            self.portal = bound;
         } else if self.reading {
-            self.portals.insert(portal.into(), Portal { traits, makes });
+            self.portals.insert(portal.into(), bound);
         }
         if self.reading && (traits.changes_names || (traits.turns_back && self.view.unsettled)) {
             self.names_may_change(traits.alters);
@@ -534,7 +537,10 @@ impl Session {
             Some(name) => self.portals.get_mut(name),
             None => None,
         };
-        let (traits, makes) = portal.map_or((Traits::UNKNOWN, None), |portal| (portal.traits, portal.makes.take()));
+        let (traits, makes, edited) = match portal {
+            Some(portal) => (portal.traits, portal.makes.take(), portal.edited.clone()),
+            None => (Traits::UNKNOWN, None, None),
+        };
         host.statement(traits.kind, traits.outcome);
         let touched = match traits.outcome {
             Outcome::Unchanged | Outcome::Rewritten if self.reading => {
@@ -546,8 +552,8 @@ impl Session {
             let (name, statement) = *made;
             self.statements.make(&name, statement)
         });
-        let noted = touched.is_some() || undo.is_some();
-        let note = noted.then(|| Box::new(Note { touched, undo, ..Note::default() }));
+        let noted = touched.is_some() || undo.is_some() || edited.is_some();
+        let note = noted.then(|| Box::new(Note { touched, undo, edited, ..Note::default() }));
         self.queue.push(Asked::Execute, note);
         Taken::Pass
     }
@@ -568,19 +574,7 @@ impl Session {
 
 /// What maps an error's place in a statement that the server has in edited form.
 fn edited_note(statement: &Prepared) -> Option<Box<Note>> {
-    match &statement.sent {
-        Sent::Edited(edited) => Some(Box::new(Note { edited: Some(edited.clone()), ..Note::default() })),
-        Sent::Original | Sent::Unknown => None,
-    }
-}
-
-/// The SQL-level prepared statement that a statement of the protocol makes, a `PREPARE`, with its name.
-fn made(statement: &Prepared) -> Option<(Box<[u8]>, Prepared)> {
-    let (text, strings) = (statement.parts().text, statement.standard_conforming_strings);
-    let statements = sql::classify(text, strings);
-    let Kind::Prepare { name, .. } = &statements.single()?.kind else { return None };
-    let made = Prepared::by_sql(name, text, strings, statement.sent.clone(), statement.judged);
-    Some((name.as_bytes().into(), made))
+    statement.edited().map(|edited| Box::new(Note { edited: Some(edited.clone()), ..Note::default() }))
 }
 
 /// A statement's kind by its first word; no comment is looked behind.

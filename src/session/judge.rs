@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::client::{Message, Taken};
-use super::names::{EXECUTE, changes_names, touch_no_table};
+use super::names::{EXECUTE, touch_no_table};
 use super::prepared::{Edited, Judged, MARK, Origin, Prepared, Sent, Traits, parse_body, position};
+use super::several::ambiguous;
 use super::{Encoding, Host, Outcome, Pinned, Purpose, Session};
 use crate::migration::{Route, Shape};
 use crate::schema::{Refusal, SqlState};
@@ -72,10 +73,11 @@ impl Session {
             Ok(shape) => *shape,
             Err(value) => return Judgement::refused(no_shape(value)),
         };
-        if let Some(refusal) = self.ambiguous(text, statements) {
+        let context = self.context(&pinned, shape);
+        if let Some(refusal) = ambiguous(text, statements, &context, self.view.unsettled) {
             return Judgement::refused(refusal);
         }
-        let plan = host.rewrite(text, &pinned, &self.context(&pinned, shape));
+        let plan = host.rewrite(text, &pinned, &context);
         decided(text, plan, statements)
     }
 
@@ -136,12 +138,13 @@ impl Session {
         }
         let Ok(shape) = self.view.shape else { return Judgement::Untouched };
         let prepares = |statement: &sql::Statement| matches!(statement.kind, Kind::Prepare { .. });
-        if self.ambiguous(text, statements).is_some()
+        let context = self.context(&pinned, shape);
+        if ambiguous(text, statements, &context, self.view.unsettled).is_some()
             || (statements.single().is_none() && statements.iter().any(prepares))
         {
             return Judgement::Untouched;
         }
-        let plan = host.rewrite(text, &pinned, &self.context(&pinned, shape));
+        let plan = host.rewrite(text, &pinned, &context);
         match plan.verdict() {
             Verdict::Refused(_) => Judgement::Unchanged,
             Verdict::Unchanged | Verdict::Rewritten => decided(text, plan, statements),
@@ -169,21 +172,6 @@ impl Session {
             Refusal::unsupported("cannot run several statements at once in a failed transaction")
                 .detail("One of them names a table under migration, and what the name means cannot be asked now.")
                 .hint("End the transaction with a ROLLBACK of its own, then send the other statements."),
-        )
-    }
-
-    /// Several statements of which an earlier one changes what a later one's names mean.
-    fn ambiguous(&self, text: &str, statements: &sql::Statements) -> Option<Refusal> {
-        let earlier = statements.iter().len().checked_sub(1).filter(|count| *count > 0)?;
-        // The end of a transaction, or of a part of it, changes back what was changed in it before.
-        statements.iter().take(earlier).find(|s| changes_names(text.as_bytes(), s, self.view.unsettled))?;
-        Some(
-            Refusal::unsupported("cannot tell what a table's name means behind another statement of the same query")
-                .detail(
-                    "The query names a table under migration, and an earlier statement in it may change search_path, \
-                     the session's shape or the tables that there are.",
-                )
-                .hint("Send the statements one by one."),
         )
     }
 

@@ -16,6 +16,7 @@ mod prepared;
 mod queue;
 mod server;
 mod serving;
+mod several;
 
 pub use flow::{Flow, Out};
 pub use host::{Host, Pinned};

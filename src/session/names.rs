@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use crate::migration::{Rules, Shape};
 use crate::schema::{Column, Ident, QualifiedName, Relation, RelationKind};
+use crate::sql::lex::{self, TokenKind};
 use crate::sql::{Kind, Names, Statement, Statements, Temporary, Word};
 
 /// The question about these tables under migration. Each name goes and comes as the hexadecimal digits of its UTF-8,
@@ -284,31 +285,39 @@ fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
     pairs.collect()
 }
 
-/// Settings that change no name and no shape, so that a `SET` of one costs nothing.
-const HARMLESS: &[&str] = &[
-    "application_name",
-    "bytea_output",
-    "client_min_messages",
-    "constraints",
-    "datestyle",
-    "default_transaction_isolation",
-    "default_transaction_read_only",
-    "deadlock_timeout",
-    "extra_float_digits",
-    "idle_in_transaction_session_timeout",
-    "intervalstyle",
-    "jit",
-    "lc_monetary",
-    "lc_numeric",
-    "lc_time",
-    "lock_timeout",
-    "session characteristics",
-    "statement_timeout",
-    "synchronous_commit",
-    "timezone",
-    "transaction",
-    "work_mem",
+/// Settings on which it depends what names mean, which shape the session has, or how its texts are read.
+const DECISIVE: &[&str] = &[
+    "backslash_quote",
+    "client_encoding",
+    "role",
+    "search_path",
+    "session authorization",
+    "session_authorization",
+    "standard_conforming_strings",
 ];
+
+/// Whether it depends on the setting of that name, folded. Of those with a dot only our own are read.
+fn is_decisive(setting: &str) -> bool {
+    DECISIVE.contains(&setting) || setting.starts_with("crossfade.") || setting.is_empty()
+}
+
+/// Whether every `set_config` of a statement names a setting on which nothing depends, in a plain string constant.
+fn sets_nothing_decisive(statement: &[u8]) -> bool {
+    // A backslash may be one of two things.
+    if memchr::memchr(b'\\', statement).is_some() {
+        return false;
+    }
+    let tokens = lex::named_tokens(statement, true);
+    let mut calls = tokens.iter().enumerate().filter(|(_, (_, name))| name.as_deref() == Some("set_config")).peekable();
+    calls.peek().is_some()
+        && calls.all(|(at, _)| match tokens.get(at + 1..at + 4) {
+            Some([(open, _), (constant, _), (comma, _)]) if open.is_mark(b'(') && comma.is_mark(b',') => {
+                let name = lex::string_value(statement, constant).filter(|_| constant.kind == TokenKind::Text);
+                name.is_some_and(|name| !is_decisive(&name.to_ascii_lowercase()))
+            }
+            Some(_) | None => false,
+        })
+}
 
 /// What a statement may do to what names mean, for those behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,12 +345,12 @@ pub(super) fn alters(statement: &Statement) -> bool {
 /// What a statement may do to what names mean.
 pub(super) fn effect_on_names(text: &[u8], statement: &Statement) -> Effect {
     let has = |word: &Word| word.is_in(text.get(statement.range.clone()).unwrap_or_default());
-    if statement.calls_set_config {
+    if statement.calls_set_config && !sets_nothing_decisive(text.get(statement.range.clone()).unwrap_or_default()) {
         return Effect::Changes;
     }
     let changes = match &statement.kind {
-        Kind::Set(setting) => !HARMLESS.contains(&setting.name.as_str()),
-        Kind::Reset(name) => !HARMLESS.contains(&name.as_str()),
+        Kind::Set(setting) => is_decisive(&setting.name),
+        Kind::Reset(name) => is_decisive(name),
         Kind::ResetAll | Kind::Discard(_) | Kind::Call | Kind::Do | Kind::Ddl | Kind::Other => true,
         Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo | Kind::PrepareTransaction => {
             return Effect::Ends;

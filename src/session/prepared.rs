@@ -149,11 +149,23 @@ pub(super) struct Portal {
     pub traits: Traits,
     /// The SQL-level prepared statement that its execution makes, with its name.
     pub makes: Option<Box<(Box<[u8]>, Prepared)>>,
+    /// The text of a statement that PostgreSQL reads the names in when it is executed, and no sooner.
+    pub edited: Option<Rc<Edited>>,
 }
 
 impl Default for Portal {
     fn default() -> Portal {
-        Portal { traits: Traits::UNKNOWN, makes: None }
+        Portal { traits: Traits::UNKNOWN, makes: None, edited: None }
+    }
+}
+
+impl Portal {
+    /// The portal of a bound statement.
+    pub fn new(statement: &Prepared) -> Portal {
+        let traits = statement.traits;
+        let makes = Some(statement).filter(|_| traits.prepares).and_then(Prepared::made).map(Box::new);
+        let late = matches!(traits.kind, StatementKind::Copy | StatementKind::Other);
+        Portal { traits, makes, edited: statement.edited().filter(|_| late).cloned() }
     }
 }
 
@@ -201,6 +213,23 @@ impl Prepared {
     pub fn by_sql(name: &str, text: &[u8], strings: bool, sent: Sent, judged: Judged) -> Prepared {
         let body = parse_body(name.as_bytes(), text, b"\0\0");
         Prepared { sent, judged, ..Prepared::new(body, Origin::Sql, strings) }
+    }
+
+    /// What the server has in the text's place.
+    pub fn edited(&self) -> Option<&Rc<Edited>> {
+        match &self.sent {
+            Sent::Edited(edited) => Some(edited),
+            Sent::Original | Sent::Unknown => None,
+        }
+    }
+
+    /// The SQL-level prepared statement that this one of the protocol makes, a `PREPARE`, with its name.
+    fn made(&self) -> Option<(Box<[u8]>, Prepared)> {
+        let (text, strings) = (self.parts().text, self.standard_conforming_strings);
+        let statements = sql::classify(text, strings);
+        let Kind::Prepare { name, .. } = &statements.single()?.kind else { return None };
+        let made = Prepared::by_sql(name, text, strings, self.sent.clone(), self.judged);
+        Some((name.as_bytes().into(), made))
     }
 
     /// Whether this is what a Parse message with that body would prepare.

@@ -1022,6 +1022,50 @@ fn names_and_shapes_are_those_of_the_session() {
 }
 
 #[test]
+fn statements_of_one_query_run_together_where_no_name_changes_its_meaning() {
+    let (proxy, database) = rename::begin();
+    rename::switch(&proxy, 1);
+    let mut raw = Raw::login(proxy.port(), &database);
+    let mut says = |text: &str| raw.query(text);
+    let read = "SELECT username FROM users";
+    for (before, answer) in [
+        ("SET enable_seqscan = off", "C:SET"),
+        ("SELECT set_config('app.user', '7', false)", "T D:7 C:SELECT_1"),
+        ("SELECT pg_catalog.set_config('Statement_Timeout', '9s', true)", "T D:9s C:SELECT_1"),
+        ("CREATE TEMP TABLE scratch (username text)", "C:CREATE_TABLE"),
+        ("CREATE TEMP TABLE IF NOT EXISTS kept AS SELECT username FROM users", "C:SELECT_1"),
+        ("CREATE INDEX ON scratch (username)", "C:CREATE_INDEX"),
+        ("COMMENT ON TABLE scratch IS 'x'", "C:COMMENT"),
+        ("ANALYZE scratch", "C:ANALYZE"),
+        ("DROP TABLE scratch", "C:DROP_TABLE"),
+        ("CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'", "C:CREATE_FUNCTION"),
+    ] {
+        assert_eq!(says(&format!("{before}; {read}")), format!("{answer} T D:new C:SELECT_1 Z:I"), "{before}");
+    }
+    assert_eq!(
+        says("CREATE TEMP TABLE o AS SELECT 'new' AS n; SELECT u.username FROM users u JOIN o ON o.n = u.username"),
+        "C:SELECT_1 T D:new C:SELECT_1 Z:I"
+    );
+    for before in [
+        "CREATE TEMP TABLE users (username text)",
+        "CREATE VIEW pg_temp.users AS SELECT 'x' AS username",
+        "ALTER TABLE users RENAME TO elsewhere",
+        "CREATE SCHEMA elsewhere",
+        "SELECT set_config('search_path', 'other', false)",
+        "SELECT set_config('app.user', '7', false), set_config('search' || '_path', 'other', false)",
+        "SELECT set_config(E'search\\x5fpath', 'other', false)",
+        "SET ROLE postgres",
+        "SET crossfade.shape = 'new'",
+        "DO 'BEGIN END'",
+    ] {
+        assert_eq!(says(&format!("{before}; {read}")), "E:0A000 Z:I", "{before}");
+    }
+    // A column that is added there may have the name that a later statement means another table's by.
+    says("CREATE TEMP TABLE known (id int)");
+    assert_eq!(says("ALTER TABLE known ADD username text; SELECT username FROM users, known"), "E:0A000 Z:I");
+}
+
+#[test]
 fn questions_in_pieces_and_pipelines_stay_in_order() {
     let (proxy, database) = rename::begin();
     rename::switch(&proxy, 1);
@@ -1030,6 +1074,27 @@ fn questions_in_pieces_and_pipelines_stay_in_order() {
     let expected = "1 2 C:SET 1 2 D:new C:SELECT_1 Z:I T D:1 C:SELECT_1 Z:I 1 E:22012 Z:I T D:new C:SELECT_1 Z:I";
     for cut in [None, Some(1), Some(7), Some(100)] {
         assert_eq!(converse(proxy.port(), &database, &[(lines, 4)], cut), [expected]);
+    }
+}
+
+/// PostgreSQL reads most commands when they are executed, and no sooner.
+#[test]
+fn an_error_of_a_command_is_told_at_its_place_when_it_is_executed() {
+    let (proxy, database) = rename::begin();
+    rename::switch(&proxy, 1);
+    for (sql, says) in [
+        ("COPY users FROM STDIN (FORMAT csv, FORMAT csv)", "E:42601@36"),
+        ("COPY users FROM STDIN WHERE nosuch > 1", "E:42703@29"),
+        ("PREPARE p AS SELECT username, nosuch FROM users", "E:42703@31"),
+    ] {
+        let simple = format!("Q {sql}");
+        let extended = format!("P - {sql}\nB - -\nE -\nS");
+        for direct in [true, false] {
+            let port = if direct { server().port() } else { proxy.port() };
+            assert_eq!(converse(port, &database, &[(&simple, 1)], None), [format!("{says} Z:I")], "{direct} {sql}");
+            let answer = format!("1 2 {says} Z:I");
+            assert_eq!(converse(port, &database, &[(&extended, 1)], None), [answer], "{direct} {sql}");
+        }
     }
 }
 
