@@ -11,10 +11,11 @@ use tokio_postgres::{Client, NoTls, Row};
 
 use crate::migration::masks::masked_relations;
 use crate::migration::resolve::{OWN_PREFIX, ResolvedType};
-use crate::schema::{Catalog, Dependent, DependentKind, Ident, QualifiedName, Relation, TableDetail};
+use crate::schema::{Catalog, Dependent, DependentKind, Ident, QualifiedName, Relation, RowFunction, TableDetail};
 
 const RELATION_SQL: &str = include_str!("sql/relation.sql");
 const DETAIL_SQL: &str = include_str!("sql/detail.sql");
+const ROW_FUNCTIONS_SQL: &str = include_str!("sql/row_functions.sql");
 const FINGERPRINT_SQL: &str = include_str!("sql/fingerprint.sql");
 
 /// Schemas of the user's, of pg_namespace n.
@@ -101,7 +102,9 @@ pub async fn load(client: &Client) -> Result<Catalog, CatalogError> {
         masked_relations().any(|name| name == (relation.name.schema.as_str(), relation.name.name.as_str()))
     };
     let (system, relations): (Vec<_>, Vec<_>) = relations?.into_iter().partition(is_system);
-    Ok(Catalog::new(relations).with_system(system))
+    let rows = client.query(ROW_FUNCTIONS_SQL, &[]).await.map_err(postgres(context))?;
+    let functions: Result<Vec<RowFunction>, CatalogError> = rows.iter().map(|row| from_json(context, row)).collect();
+    Ok(Catalog::new(relations).with_system(system).with_row_functions(functions?))
 }
 
 /// The state of the catalog as one comparable value.

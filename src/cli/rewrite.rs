@@ -186,7 +186,9 @@ fn catalog_of(stored: &Catalog, migrations: &[ActiveMigration]) -> Catalog {
         }
         shaped
     };
-    Catalog::new(stored.relations().map(shaped)).with_system(stored.system_relations().map(|r| Relation::clone(r)))
+    Catalog::new(stored.relations().map(shaped))
+        .with_system(stored.system_relations().map(|r| Relation::clone(r)))
+        .with_row_functions(stored.row_functions().to_vec())
 }
 
 /// Whether the old columns and the new ones exist in a phase.

@@ -10,7 +10,7 @@ use super::masks::{Masks, Seen};
 use super::resolve::copy_view;
 use super::text::distinct;
 use super::{Bucket, Epoch, Expr, Lens, LensColumn, Misfits, OnUnsupported, Percent, Phase, Route, Shape};
-use crate::schema::{Catalog, Ident, QualifiedName, Relation};
+use crate::schema::{Catalog, Ident, QualifiedName, Relation, RowFunction};
 
 /// A migration as the proxies need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub struct Rules {
     catalog: Arc<Catalog>,
     tables: HashMap<QualifiedName, TableRules>,
     names: HashSet<Ident>,
+    row_functions: HashMap<QualifiedName, RowFunction>,
     masks: [Masks; 3],
     held: bool,
 }
@@ -61,8 +62,10 @@ impl Rules {
             }
         }
         let names = tables.keys().map(|table: &QualifiedName| table.name.clone()).collect();
+        let of_these = catalog.row_functions().iter().filter(|function| tables.contains_key(&function.table));
+        let row_functions = of_these.map(|function| (function.name.clone(), function.clone())).collect();
         let masks = Shape::ALL.map(|shape| Masks::new(seen(&tables, shape), &catalog));
-        Rules { epoch, migrations, catalog, tables, names, masks, held: false }
+        Rules { epoch, migrations, catalog, tables, names, row_functions, masks, held: false }
     }
 
     /// The same rules over a catalog in which these tables are as they are told; `None`: it is not there.
@@ -126,6 +129,24 @@ impl Rules {
     /// The unqualified names of the tables under migration: what the screen looks for.
     pub fn names(&self) -> &HashSet<Ident> {
         &self.names
+    }
+
+    /// The functions whose results are rows of tables under migration: the screen looks for their names too.
+    pub fn row_functions(&self) -> impl Iterator<Item = &RowFunction> {
+        self.row_functions.values()
+    }
+
+    /// The one of them that a call by that name means: with its schema, else the first on the path.
+    pub fn row_function(&self, path: &[Ident], name: &[String]) -> Option<&RowFunction> {
+        let [qualifier @ .., name] = name else { return None };
+        let name = Ident::new(name).ok()?;
+        let find =
+            |schema: &Ident| self.row_functions.get(&QualifiedName { schema: schema.clone(), name: name.clone() });
+        match qualifier.last() {
+            Some(schema) => find(&Ident::new(schema).ok()?),
+            None if self.row_functions.is_empty() => None,
+            None => path.iter().find_map(find),
+        }
     }
 }
 

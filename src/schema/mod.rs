@@ -81,6 +81,17 @@ impl Relation {
     }
 }
 
+/// A function whose result is a row of a table, or a set of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowFunction {
+    /// Schema and name.
+    pub name: QualifiedName,
+    /// The table.
+    pub table: QualifiedName,
+    /// Whether every function of that name, of whatever arguments and schema, gives rows of that table.
+    pub alone: bool,
+}
+
 /// The relations of one database at one moment.
 ///
 /// System schemas are left out: a name that the catalog does not know has unknown columns.
@@ -88,6 +99,7 @@ impl Relation {
 pub struct Catalog {
     relations: HashMap<QualifiedName, Arc<Relation>>,
     system: Vec<Arc<Relation>>,
+    row_functions: Vec<RowFunction>,
 }
 
 impl Catalog {
@@ -95,8 +107,18 @@ impl Catalog {
     pub fn new(relations: impl IntoIterator<Item = Relation>) -> Catalog {
         Catalog {
             relations: relations.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect(),
-            system: Vec::new(),
+            ..Catalog::default()
         }
+    }
+
+    /// The same with these functions.
+    pub fn with_row_functions(self, row_functions: Vec<RowFunction>) -> Catalog {
+        Catalog { row_functions, ..self }
+    }
+
+    /// The functions that give rows of tables.
+    pub fn row_functions(&self) -> &[RowFunction] {
+        &self.row_functions
     }
 
     /// The same with these relations of the system schemas, whose columns differ from one PostgreSQL to another.

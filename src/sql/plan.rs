@@ -51,8 +51,9 @@ pub(super) fn plan(
     edits: &mut Edits,
     reasons: &mut Vec<String>,
 ) -> Result<(), Refusal> {
-    let mentioned = cx.rules.names().iter().any(|name| has_name(piece, name.as_str()));
-    let mentioned = mentioned || tend::has_code_of_table(piece, cx);
+    let functions = cx.rules.row_functions().map(|function| &function.name.name);
+    let mut names = cx.rules.names().iter().chain(functions);
+    let mentioned = names.any(|name| has_name(piece, name.as_str())) || tend::has_code_of_table(piece, cx);
     if catalog::mentions(piece, cx) {
         let (mut masked, noted) = (edits.clone(), reasons.len());
         match plan_masked(piece, cx, true, &mut masked, reasons) {
@@ -106,7 +107,8 @@ fn read_and_plan(
     };
     let survey = Survey::of(piece, &statement, cx, masked);
     let of_catalog = !(survey.catalog.is_empty() && survey.catalog_calls.is_empty());
-    let of_table = !(survey.reads.is_empty() && survey.targets.is_empty() && survey.row_types.is_empty());
+    let rows = !(survey.row_types.is_empty() && survey.row_calls.is_empty());
+    let of_table = rows || !(survey.reads.is_empty() && survey.targets.is_empty());
     if !of_table && !of_catalog && !is_copy_table(&statement) {
         reasons.push("no reference means a table under migration".to_owned());
         return Ok(());
@@ -198,6 +200,7 @@ impl Plan<'_, '_> {
                 return Err(refuse(rules, "the use of the table's row type", why).at(*place));
             }
         }
+        self.refuse_row_calls()?;
         match statement.kind() {
             kind if is_statement(kind) => {}
             SyntaxKind::EXPLAIN | SyntaxKind::PREPARE | SyntaxKind::DECLARE | SyntaxKind::CREATE_TABLE_AS => {}
@@ -215,6 +218,22 @@ impl Plan<'_, '_> {
         self.reads()?;
         self.catalog_reads()?;
         self.targets()
+    }
+
+    /// A row that a function gives has the columns that are stored.
+    fn refuse_row_calls(&self) -> Result<(), Refusal> {
+        for call in &self.survey.row_calls {
+            if self.has_stored_rows(call.rules.write_view(self.survey.cx.shape)) {
+                continue;
+            }
+            let (what, hint) = match call.doubtful {
+                true => ("a call", "Give the function that returns the table's rows a name of its own."),
+                false => ("a row as a value", "Call the function in FROM: SELECT r.* FROM function(...) AS r."),
+            };
+            let why = "What the function gives has the columns that are stored, not those of the session's schema.";
+            return Err(refuse(call.rules, &format!("{what} of {}(...)", call.name), why).hint(hint).at(call.place));
+        }
+        Ok(())
     }
 
     /// A view binds to what is stored. While old storage is complete it may bind to that: completing the migration waits

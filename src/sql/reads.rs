@@ -344,7 +344,11 @@ impl Plan<'_, '_> {
     }
 
     fn expose_system(&mut self, index: usize) {
-        let view = self.survey.reads[index].view;
+        let read = &self.survey.reads[index];
+        if read.of_function() {
+            return;
+        }
+        let view = read.view;
         let own = |name: &str| view.columns.iter().any(|column| column.name.as_str() == name);
         self.exposed[index].system =
             SYSTEM_COLUMNS.into_iter().filter(|name| self.names.contains(name) && !own(name)).collect();
@@ -368,9 +372,15 @@ impl Plan<'_, '_> {
         let read = &survey.reads[index];
         let mut list: Vec<String> = self.shown(index).into_iter().map(view_column).collect();
         list.extend(self.exposed[index].system.iter().map(|name| (*name).to_owned()));
+        if child(&read.node, SyntaxKind::WITH_ORDINALITY).is_some() {
+            list.push("ordinality".to_owned());
+        }
         let list = list.join(", ");
         if read.in_table_statement {
             return self.inline_table_statement(read, &list);
+        }
+        if read.of_function() {
+            return self.inline_function(read, &list);
         }
         let relation = self.relation_range(&read.node);
         let aliased = child(&read.node, SyntaxKind::FROM_ALIAS).is_some();
@@ -389,6 +399,19 @@ impl Plan<'_, '_> {
             Some(range) => self.replace(range, ""),
             None => Ok(()),
         }
+    }
+
+    /// The rows of a function, whose arguments may name what stands before it.
+    fn inline_function(&mut self, read: &Read<'_>, list: &str) -> Result<(), Refusal> {
+        let Some(call) = child(&read.node, SyntaxKind::CALL_EXPR).map(|call| self.piece.range_of(&call)) else {
+            return Ok(());
+        };
+        let numbered = child(&read.node, SyntaxKind::WITH_ORDINALITY).map(|with| self.piece.range_of(&with));
+        let aliased = child(&read.node, SyntaxKind::FROM_ALIAS).is_some();
+        let lateral = if has_token(&read.node, SyntaxKind::LATERAL_KW) { "" } else { "LATERAL " };
+        let alias = if aliased { String::new() } else { format!(" AS {}", self.survey.items[read.item].alias_sql) };
+        self.insert(call.start, format!("{lateral}(SELECT {list} FROM "))?;
+        self.insert(numbered.unwrap_or(call).end, format!("){alias}"))
     }
 
     /// `TABLE users` selects from the view, so that an ORDER BY behind it sees nothing else.
@@ -556,7 +579,8 @@ impl Plan<'_, '_> {
             let view = self.survey.reads[index].view;
             let whole = !view.primary_key.is_empty()
                 && view.primary_key.iter().all(|key| keys.iter().any(|(i, n)| i == item && n == key.as_str()));
-            if !self.exposed[index].inlined || self.survey.reads[index].column_aliases || !whole {
+            let read = &self.survey.reads[index];
+            if !self.exposed[index].inlined || read.column_aliases || read.of_function() || !whole {
                 continue;
             }
             for column in self.shown(index) {

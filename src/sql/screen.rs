@@ -50,7 +50,8 @@ impl Screen {
     /// A screen for the tables of these rules.
     pub fn new(rules: &Rules) -> Screen {
         let catalog = if rules.is_empty() { Vec::new() } else { CATALOG_NEEDLES.map(Needle::new).into() };
-        Screen { catalog, ..Screen::of(rules.names().iter().map(|name| name.as_str())) }
+        let functions = rules.row_functions().map(|function| &function.name.name);
+        Screen { catalog, ..Screen::of(rules.names().iter().chain(functions).map(|name| name.as_str())) }
     }
 
     fn of<'n>(names: impl Iterator<Item = &'n str>) -> Screen {

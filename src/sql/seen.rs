@@ -84,7 +84,8 @@ fn first(piece: &Piece<'_>, cx: &Context<'_>) -> Reading {
     let Some(statement) = piece.tree() else { return Reading::Unread };
     let survey = Survey::of(piece, &statement, cx, false);
     let place = |node: &SyntaxNode| name_place(&survey, node);
-    let reads = survey.reads.iter().map(|read| (read.rules.table.name.as_str().to_owned(), place(&read.node)));
+    let tables = survey.reads.iter().filter(|read| !read.of_function());
+    let reads = tables.map(|read| (read.rules.table.name.as_str().to_owned(), place(&read.node)));
     let targets =
         survey.targets.iter().map(|target| (target.rules.table.name.as_str().to_owned(), place(&target.node)));
     let mut tables: Vec<_> = reads.chain(targets).collect();

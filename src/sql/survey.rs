@@ -10,7 +10,7 @@ use super::catalog::CatalogRead;
 use super::read::Piece;
 use super::{Context, Temporary};
 use crate::migration::{Route, TableRules, TableView};
-use crate::schema::{Ident, QualifiedName, Relation};
+use crate::schema::{Ident, QualifiedName, Relation, RowFunction};
 
 pub(super) type ScopeId = usize;
 pub(super) type ItemId = usize;
@@ -81,10 +81,18 @@ pub(super) struct Read<'r> {
     pub rules: &'r TableRules,
     pub view: &'r TableView,
     pub item: ItemId,
-    /// `RELATION_FROM_ITEM`, a `PAREN_FROM_ITEM` (`ONLY (users)`) or a `TABLE` statement.
+    /// `RELATION_FROM_ITEM`, a `PAREN_FROM_ITEM` (`ONLY (users)`), a `TABLE` statement, or the `FUNCTION_FROM_ITEM` of a
+    /// function that gives rows of the table.
     pub node: SyntaxNode,
     pub column_aliases: bool,
     pub in_table_statement: bool,
+}
+
+impl Read<'_> {
+    /// Whether a function gives the rows: they have no system columns and no key.
+    pub fn of_function(&self) -> bool {
+        self.node.kind() == SyntaxKind::FUNCTION_FROM_ITEM
+    }
 }
 
 /// A migrating table that is written.
@@ -152,6 +160,16 @@ pub(super) enum Event {
     Width { item: ItemId, insert: SyntaxNode },
 }
 
+/// A call of a function that gives rows of a migrating table.
+#[derive(Debug)]
+pub(super) struct RowCall<'r> {
+    pub rules: &'r TableRules,
+    pub name: String,
+    pub place: usize,
+    /// Whether another function of that name gives something else.
+    pub doubtful: bool,
+}
+
 /// A name in `USING (...)`, and the items it joins.
 #[derive(Debug)]
 pub(super) struct UsingName {
@@ -179,6 +197,8 @@ pub(super) struct Survey<'a> {
     pub binds: bool,
     /// Migrating tables whose row type is named (`NULL::users`), with the place.
     pub row_types: Vec<(&'a TableRules, usize)>,
+    /// Calls of functions that give rows of migrating tables, where such a row is a value or stands beside others.
+    pub row_calls: Vec<RowCall<'a>>,
     /// Names of functions that are called.
     pub calls: Vec<String>,
     /// Whether reads of the system catalogs are noted.
@@ -261,6 +281,7 @@ impl<'a> Survey<'a> {
             natural: false,
             binds: matches!(statement.kind(), SyntaxKind::CREATE_VIEW | SyntaxKind::CREATE_MATERIALIZED_VIEW),
             row_types: Vec::new(),
+            row_calls: Vec::new(),
             calls: Vec::new(),
             masked,
             catalog: Vec::new(),
@@ -291,6 +312,10 @@ impl<'a> Survey<'a> {
 
     /// The name of a table that stands beside itself without an alias, which PostgreSQL takes in no FROM.
     pub fn named_twice(&self) -> Option<&str> {
+        // MERGE has words of its own for it.
+        if self.targets.iter().any(|target| target.node.kind() == SyntaxKind::MERGE) {
+            return None;
+        }
         let ours = |item: &Item| matches!(item.source, Source::Read(_) | Source::Target(_));
         self.scopes.iter().find_map(|scope| {
             let items: Vec<&Item> = scope.items.iter().map(|id| &self.items[*id]).filter(|item| ours(item)).collect();
@@ -667,11 +692,16 @@ impl<'a> Survey<'a> {
         in_table_statement: bool,
     ) -> Columns {
         // What outlives the statement reads old storage for as long as that is complete: a rollback drops the new one.
-        let route = if self.binds { Route::Old } else { rules.route(self.cx.bucket) };
+        // A function may have put its rows together column by column, of which it knows the old ones.
+        let function = node.kind() == SyntaxKind::FUNCTION_FROM_ITEM;
+        let route = if self.binds || function { Route::Old } else { rules.route(self.cx.bucket) };
         let view = rules.read_view(self.cx.shape, route);
         let from_alias = child(node, SyntaxKind::FROM_ALIAS);
         let aliases = from_alias.as_ref().and_then(|alias| self.column_aliases(alias));
-        let names = view.columns.iter().map(|column| column.name.as_str().to_owned()).collect();
+        let mut names: Vec<String> = view.columns.iter().map(|column| column.name.as_str().to_owned()).collect();
+        if child(node, SyntaxKind::WITH_ORDINALITY).is_some() {
+            names.push("ordinality".to_owned());
+        }
         let column_aliases = aliases.is_some();
         let columns = rename(Columns::of(names), aliases);
         let plain = alias.is_none();
@@ -858,6 +888,14 @@ impl<'a> Survey<'a> {
 
     fn function_item(&mut self, node: &SyntaxNode, scope: ScopeId, ctes: Option<usize>) {
         let from_alias = child(node, SyntaxKind::FROM_ALIAS);
+        if let Some((call, rules, function)) = self.row_function_item(node) {
+            let arguments = child(&call, SyntaxKind::ARG_LIST);
+            arguments.iter().for_each(|list| self.expressions(list, Place { scope: Some(scope), ctes }));
+            let alias = from_alias.as_ref().and_then(|alias| self.alias(alias));
+            let alias = alias.unwrap_or_else(|| (function.name.as_str().to_owned(), function.name.quoted()));
+            self.read(rules, node, scope, Some(alias), false);
+            return;
+        }
         for part in node.children().filter(|part| part.kind() != SyntaxKind::FROM_ALIAS) {
             self.expressions(&part, Place { scope: Some(scope), ctes });
         }
@@ -889,6 +927,18 @@ impl<'a> Survey<'a> {
         let columns = rename(Columns { names, complete: complete && !exact }, aliases);
         let item = self.item(Some(name), sql, Columns { complete, ..columns }, Source::Other);
         self.scopes[scope].items.push(item);
+    }
+
+    /// A function in FROM, alone, that gives rows of a migrating table: the call, the table and the function.
+    fn row_function_item(&self, node: &SyntaxNode) -> Option<(SyntaxNode, &'a TableRules, &'a QualifiedName)> {
+        let call = child(node, SyntaxKind::CALL_EXPR).filter(|_| node.kind() == SyntaxKind::FUNCTION_FROM_ITEM)?;
+        let function = self.row_function(&call).filter(|function| function.alone)?;
+        Some((call, self.cx.rules.table(&function.table)?, &function.name))
+    }
+
+    fn row_function(&self, call: &SyntaxNode) -> Option<&'a RowFunction> {
+        let (name, _) = self.path(&call.children().next()?);
+        self.cx.rules.row_function(&self.cx.names.path, &name)
     }
 
     fn target(&mut self, rules: &'a TableRules, node: &SyntaxNode) -> ItemId {
@@ -1172,8 +1222,15 @@ impl<'a> Survey<'a> {
         if child(node, SyntaxKind::ARG_LIST).is_some()
             && let Some(function) = parts.next()
         {
-            let (mut path, _) = self.path(&function);
+            let (mut path, places) = self.path(&function);
             self.note_call(&path, node);
+            if let Some(found) = self.row_function(node)
+                && let Some(rules) = self.cx.rules.table(&found.table)
+            {
+                let name = found.name.name.as_str().to_owned();
+                let place = places.first().copied().unwrap_or_default();
+                self.row_calls.push(RowCall { rules, name, place, doubtful: !found.alone });
+            }
             self.calls.extend(path.pop());
         }
         for part in parts {

@@ -8,6 +8,7 @@ mod corpus;
 mod ddl;
 mod demo;
 mod differential;
+mod functions;
 mod majors;
 mod modifiers;
 mod null;

@@ -15,7 +15,7 @@ use crossfade::migration::{
     ActiveMigration, Conversion, Epoch, Expr, Lens, LensColumn, Migration, MigrationSpec, Misfits, OnUnsupported,
     Percent, Phase, Rules,
 };
-use crossfade::schema::{Catalog, Column, Ident, QualifiedName, Relation, RelationKind};
+use crossfade::schema::{Catalog, Column, Ident, QualifiedName, Relation, RelationKind, RowFunction};
 
 use crate::client::Client;
 
@@ -527,6 +527,26 @@ pub fn catalog(client: &mut Client) -> Catalog {
     let system = relations(client, &format!("(n.nspname, c.relname) IN ({})", masked.join(", ")));
     Catalog::new(relations(client, "(n.nspname IN ('public', 'app') OR n.nspname = 'crossfade' AND c.relkind = 'v')"))
         .with_system(system)
+        .with_row_functions(row_functions(client))
+}
+
+fn row_functions(client: &mut Client) -> Vec<RowFunction> {
+    let reply = client.must(
+        "SELECT p.proname, c.relname, (SELECT count(DISTINCT o.prorettype) FROM pg_proc o WHERE o.proname = p.proname) \
+         FROM pg_proc p, pg_class c WHERE p.pronamespace = 'public'::regnamespace AND p.prorettype = c.reltype \
+         AND c.relnamespace = 'public'::regnamespace",
+    );
+    let in_public = |name: &Option<String>| QualifiedName {
+        schema: ident("public"),
+        name: ident(name.as_deref().unwrap_or_default()),
+    };
+    let rows = reply.results[0].rows.iter();
+    rows.map(|row| RowFunction {
+        name: in_public(&row[0]),
+        table: in_public(&row[1]),
+        alone: row[2].as_deref() == Some("1"),
+    })
+    .collect()
 }
 
 fn relations(client: &mut Client, which: &str) -> Vec<Relation> {

@@ -55,6 +55,18 @@ CREATE TABLE public.members (
 CREATE UNIQUE INDEX members_age_key ON public.members (age);
 CREATE FUNCTION crossfade.note_misfit(migration text, key text, error text) RETURNS void LANGUAGE sql AS '';
 
+-- They give rows of tables under migration.
+CREATE FUNCTION public.users_of_age(integer) RETURNS SETOF public.users LANGUAGE sql STABLE AS
+  'SELECT * FROM public.users WHERE age = $1';
+CREATE FUNCTION public.one_user(integer) RETURNS public.users LANGUAGE plpgsql STABLE AS
+  $$ DECLARE u public.users; BEGIN SELECT * INTO u FROM public.users WHERE id = $1; RETURN u; END $$;
+CREATE FUNCTION public.scores_from(integer) RETURNS SETOF public.scores LANGUAGE sql STABLE AS
+  'SELECT * FROM public.scores WHERE id >= $1';
+CREATE FUNCTION public.members_from(integer) RETURNS SETOF public.members LANGUAGE sql STABLE AS
+  'SELECT * FROM public.members WHERE id >= $1';
+CREATE FUNCTION public.some_user() RETURNS public.users LANGUAGE sql STABLE AS 'SELECT * FROM public.users WHERE id = 1';
+CREATE FUNCTION public.some_user(integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT $1';
+
 INSERT INTO public.users (username, email, age, bio, tags, created_at) VALUES
   ('alice',   'alice@example.org', 30, '{"k": 1, "tag": "red"}',  '{admin,staff}', '2024-01-02 00:00:00+00'),
   ('bob',     'bob@example.org',   25, '{"k": 2}',                '{staff}',       '2024-01-03 00:00:00+00'),

@@ -39,6 +39,7 @@ const FILES: &[(&str, &str)] = &[
     ("lenses", include_str!("cases/lenses.sql")),
     ("types", include_str!("cases/types.sql")),
     ("adversarial", include_str!("cases/adversarial.sql")),
+    ("functions", include_str!("cases/functions.sql")),
     ("regressions", include_str!("cases/regressions.sql")),
 ];
 

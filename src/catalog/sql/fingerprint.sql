@@ -10,4 +10,6 @@ SELECT concat_ws(' ',
    FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {user}),
   (SELECT count(*) || ':' || coalesce(sum(hashtext(concat(i.indexrelid, ' ', i.xmin))), 0)
    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-   WHERE i.indisprimary AND {user}))
+   WHERE i.indisprimary AND {user}),
+  (SELECT count(*) || ':' || coalesce(sum(hashtext(concat(p.oid, ' ', p.xmin))), 0)
+   FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype WHERE p.oid >= 16384 AND t.typtype = 'c'))
