@@ -63,6 +63,8 @@ pub async fn preflight(client: &Client, spec: &MigrationSpec) -> Result<Prefligh
     found.blockers.extend(resolve::table_blockers(spec, &detail));
     found.blockers.extend(foreign_key_types(&detail));
     found.blockers.extend(not_owner(client, change).await?);
+    found.blockers.extend(row_type_used(client, change).await?);
+    found.warnings.extend(sees_no_sessions(client).await?);
     if detail.relation.column(&change.column).is_some() {
         found.look_at_dependents(client, change, &detail).await?;
         if let Some(types) = found.look_at_types(client, spec, &detail).await? {
@@ -520,6 +522,44 @@ async fn not_owner(client: &Client, change: &ColumnChange) -> Result<Option<Bloc
             "Only its owner may add columns and triggers.",
             "Let crossfade connect as that role, or as one that is a member of it.",
         )
+    }))
+}
+
+/// Columns of the table's row type, or of arrays of it: their values change with the table, and nobody shows them in the
+/// shape of a session.
+async fn row_type_used(client: &Client, change: &ColumnChange) -> Result<Option<Blocker>, CatalogError> {
+    let sql = "SELECT string_agg(format('%I.%I.%I', n.nspname, c.relname, a.attname), ', ' ORDER BY n.nspname, c.relname, a.attnum) \
+               FROM (SELECT t.reltype FROM pg_class t JOIN pg_namespace s ON s.oid = t.relnamespace \
+                     WHERE s.nspname = $1 AND t.relname = $2) t \
+               JOIN pg_type u ON u.oid = t.reltype OR (u.typelem = t.reltype AND u.typlen = -1) OR u.typbasetype = t.reltype \
+               JOIN pg_attribute a ON a.atttypid = u.oid AND a.attnum > 0 AND NOT a.attisdropped \
+               JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') \
+               JOIN pg_namespace n ON n.oid = c.relnamespace";
+    let names = [change.table.schema.as_str(), change.table.name.as_str()];
+    let row =
+        client.query_one(sql, &[&names[0], &names[1]]).await.map_err(postgres("look for uses of the row type"))?;
+    let columns: Option<String> = row.get(0);
+    Ok(columns.map(|columns| {
+        Blocker::new(
+            "row_type_used",
+            format!("whole rows of {} are values of {columns}", change.table),
+            "They would have the columns that are stored, in both schemas: nothing turns them into a session's.",
+            "Give that column a type of its own (CREATE TYPE), or drop it.",
+        )
+    }))
+}
+
+/// Of other roles' sessions PostgreSQL shows the snapshots to members of `pg_read_all_stats` only.
+async fn sees_no_sessions(client: &Client) -> Result<Option<Warning>, CatalogError> {
+    let sql = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user::text";
+    let row = client.query_one(sql, &[]).await.map_err(postgres("look for the role's privileges"))?;
+    let (sees, role): (bool, String) = (row.get(0), row.get(1));
+    Ok((!sees).then(|| Warning {
+        code: "sees_no_sessions",
+        what: format!("role {role:?} cannot see what other roles' sessions do"),
+        todo: "GRANT pg_monitor to it. Until then nobody waits for snapshots that are older than the copy: do not import one \
+               (pg_export_snapshot, pg_dump --jobs) that was exported before the migration was verified."
+            .into(),
     }))
 }
 

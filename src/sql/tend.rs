@@ -273,11 +273,13 @@ fn table_at<'a>(piece: &Piece<'_>, cx: &Context<'a>, index: usize) -> Option<&'a
     }
 }
 
-/// How a `CREATE TABLE` or `ALTER TABLE` names a table besides its own.
+/// How a `CREATE TABLE`, `CREATE TYPE` or `ALTER TABLE` names a table besides its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
     /// `LIKE`, `INHERITS`, `PARTITION OF`, `ATTACH PARTITION`, `INHERIT`: its columns are taken.
     Columns,
+    /// A column is of the table's row type, or an array of it.
+    Row,
     /// `REFERENCES`: this column of it is pointed at, if it is one of the migration's.
     Key(Option<usize>),
 }
@@ -293,6 +295,14 @@ fn links<'a>(piece: &Piece<'_>, cx: &Context<'a>) -> Vec<(&'a TableRules, Link)>
             || piece.is_word(index, "inherit");
         if takes {
             found.extend(table_at(piece, cx, index + 1).map(|rules| (rules, Link::Columns)));
+        }
+        // A column's name stands before its type, and before that what begins it.
+        let begins = mark(index - 1, b'(')
+            || mark(index - 1, b',')
+            || ["add", "column", "exists", "attribute"].iter().any(|word| piece.is_word(index - 1, word));
+        let named = !["column", "constraint", "attribute"].iter().any(|word| piece.is_word(index, word));
+        if begins && !takes && named && piece.tokens[index].1.is_some() {
+            found.extend(table_at(piece, cx, index + 1).map(|rules| (rules, Link::Row)));
         }
         if piece.is_word(index, "inherits") {
             let parents = (index + 1..piece.tokens.len()).take_while(|at| !mark(*at, b')'));
@@ -445,6 +455,10 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     if is("rule") {
         return create_rule(piece, cx);
     }
+    if is("type") {
+        let mut rows = links(piece, cx).into_iter().filter(|(_, link)| *link == Link::Row);
+        rows.try_for_each(|(rules, _)| refuse_row_type(cx, rules, "CREATE TYPE"))?;
+    }
     let Some(rules) = table_named(piece, cx) else {
         return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));
     };
@@ -539,15 +553,34 @@ fn names_columns_only(piece: &Piece<'_>, cx: &Context<'_>) -> bool {
 fn create_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     for (rules, link) in links(piece, cx) {
         match link {
+            Link::Columns if has_stored_rows(cx, rules) => {}
             Link::Columns => {
                 let why = "The new table would have the columns that are stored, not those of the session's schema.";
                 return Err(refuse(rules, "CREATE TABLE with its columns", why).hint("Name the new table's columns."));
             }
+            Link::Row => refuse_row_type(cx, rules, "CREATE TABLE")?,
             Link::Key(Some(column)) => return Err(replaced_column(piece, rules, "CREATE TABLE", column)),
             Link::Key(None) => {}
         }
     }
     Ok(Kind::Passes("it takes no column under migration".to_owned()))
+}
+
+/// The migration is over, and a row as it is stored is one of the session's.
+fn has_stored_rows(cx: &Context<'_>, rules: &TableRules) -> bool {
+    let view = rules.write_view(cx.shape);
+    let stored = cx.rules.catalog().relation(&rules.table).map_or(0, |stored| stored.columns.len());
+    rules.over && begins_as_stored(cx, view) && stored == view.columns.len()
+}
+
+/// Values of the row type are kept as they are stored, and nothing turns them into the session's.
+fn refuse_row_type(cx: &Context<'_>, rules: &TableRules, what: &str) -> Result<(), Refusal> {
+    if has_stored_rows(cx, rules) {
+        return Ok(());
+    }
+    let why = "Its row type has the columns that are stored, not those of the session's schema.";
+    Err(refuse(rules, &format!("{what} with a column of its row type"), why)
+        .hint("Use a type of its own for the column."))
 }
 
 fn replaced_column(piece: &Piece<'_>, rules: &TableRules, what: &str, index: usize) -> Refusal {
@@ -564,6 +597,7 @@ fn alter_table(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
             Link::Columns => {
                 return Err(refuse(rules, "ALTER TABLE", "It would make the table part of another one.").hint(hint));
             }
+            Link::Row => refuse_row_type(cx, rules, "ALTER TABLE")?,
             Link::Key(Some(column)) => return Err(replaced_column(piece, rules, "ALTER TABLE", column)),
             Link::Key(None) => {}
         }

@@ -185,6 +185,14 @@ async fn expressions_that_postgresql_would_not_store_are_refused() {
         &["index_not_derivable"],
     )
     .await;
+    for schema in [
+        "CREATE TABLE users (id int PRIMARY KEY, username text); CREATE TABLE notes (id int PRIMARY KEY, author users)",
+        "CREATE TABLE users (id int PRIMARY KEY, username text); CREATE TABLE notes (id int PRIMARY KEY, authors users[])",
+        "CREATE TABLE users (id int PRIMARY KEY, username text); CREATE TYPE pair AS (one users, other users)",
+        "CREATE TABLE users (id int PRIMARY KEY, username text); CREATE VIEW whole AS SELECT u FROM users u",
+    ] {
+        check(schema, narrower(), &["row_type_used"]).await;
+    }
 }
 
 #[tokio::test]
@@ -193,6 +201,8 @@ async fn who_does_not_own_the_table_is_told() {
     bench.control.batch_execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger; SET ROLE stranger").await.unwrap();
     let codes: Vec<&str> = bench.preflight().await.blockers.iter().map(|blocker| blocker.code).collect();
     assert!(codes.contains(&"not_owner"), "{codes:?}");
+    let warnings: Vec<&str> = bench.preflight().await.warnings.iter().map(|warning| warning.code).collect();
+    assert!(warnings.contains(&"sees_no_sessions"), "{warnings:?}");
     bench.control.batch_execute("RESET ROLE; DROP ROLE stranger").await.unwrap();
 }
 

@@ -123,3 +123,32 @@ COPY (SELECT * FROM users_of_age(30) ORDER BY id) TO STDOUT
 
 --! tag-only
 EXPLAIN (COSTS off) SELECT username FROM users_of_age(30)
+
+--! group: the row type in another table
+--! refusable: values would have the columns that are stored
+CREATE TABLE notes (id int, author users);;
+INSERT INTO notes SELECT 1, u FROM users u WHERE id = 1;;
+SELECT * FROM notes
+
+--! refusable: values would have the columns that are stored
+CREATE TEMP TABLE notes (id int, authors public.users[], users int);;
+SELECT * FROM notes
+
+--! refusable: values would have the columns that are stored
+CREATE TYPE pair AS (one users, other users)
+
+--! refusable: values would have the columns that are stored
+ALTER TABLE orders ADD COLUMN author users
+
+CREATE TABLE notes (users int, author text DEFAULT 'users', CONSTRAINT users CHECK (users > 1));;
+INSERT INTO notes VALUES (2);;
+SELECT * FROM notes
+
+--! refusable: it would have the columns that are stored
+CREATE TABLE notes (LIKE users);;
+INSERT INTO notes SELECT * FROM users;;
+SELECT * FROM notes ORDER BY 1
+
+--! refusable: it would have the columns that are stored
+CREATE TEMP TABLE notes (more int) INHERITS (members);;
+SELECT * FROM notes
