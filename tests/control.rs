@@ -381,6 +381,32 @@ async fn the_copy_waits_for_a_transaction_that_is_older_and_comes_by_no_proxy() 
     process.shutdown().await;
 }
 
+/// It sees no row of the copy, and may hand what it sees to a transaction that begins under rules of later.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_do_not_move_while_somebody_sees_the_table_as_it_was_before_the_copy() {
+    let database = Database::new(50).await;
+    // An index would be built without a lock, and that waits for older snapshots by itself.
+    database.sql("ALTER TABLE users DROP CONSTRAINT users_username_key").await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    let bypass = database.client().await;
+    bypass.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.unwrap();
+    let snapshot: String = bypass.query_one("SELECT pg_export_snapshot()", &[]).await.unwrap().get(0);
+    operator.start().await;
+    let status = operator.until_waiting("a snapshot that is older than the copy: pid").await;
+    assert_eq!(status.phase, Phase::Backfilling);
+    let late = process.client(&database).await;
+    let import = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '{snapshot}'");
+    late.batch_execute(&import).await.unwrap();
+    bypass.batch_execute("COMMIT").await.unwrap();
+    operator.until_waiting("older than the copy: pid").await;
+    let seen: i64 = late.query_one("SELECT count(username) FROM users", &[]).await.unwrap().get(0);
+    assert_eq!(seen, 50);
+    late.batch_execute("COMMIT").await.unwrap();
+    operator.until_phase(Phase::Verified).await;
+    process.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_through_the_proxy_holds_the_fence() {
     let database = Database::new(50).await;

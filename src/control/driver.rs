@@ -74,6 +74,8 @@ pub struct Driver<S> {
     timing: Timing,
     /// The moment that older transactions are measured against, and the epoch it belongs to.
     horizon: Option<(Epoch, Horizon)>,
+    /// The moment after which every snapshot sees the whole copy, and the epoch it belongs to.
+    copied: Option<(Epoch, Horizon)>,
     /// The moment from which on no row that does not fit can come any more, on the way to contracting.
     refusing: Option<(Epoch, Horizon)>,
     contended: u32,
@@ -94,6 +96,7 @@ impl<S: Sidecar> Driver<S> {
             sidecar,
             timing,
             horizon: None,
+            copied: None,
             refusing: None,
             contended: 0,
             failures: 0,
@@ -227,6 +230,9 @@ impl<S: Sidecar> Driver<S> {
             );
             return self.wait(&text, REST_POLL).await;
         }
+        if let Some(wait) = self.older_snapshots(row.epoch).await? {
+            return Ok(wait);
+        }
         if let Some(wait) = self.unsettled(row).await? {
             return Ok(wait);
         }
@@ -236,6 +242,7 @@ impl<S: Sidecar> Driver<S> {
     }
 
     async fn copy(&mut self, row: &MigrationRow, pass: Pass) -> Result<Flow, Error> {
+        self.copied = None;
         match self.sidecar.copy(&mut self.session, row, pass).await? {
             Walked::Interrupted => Ok(Flow::Again),
             Walked::Exhausted => {
@@ -651,6 +658,22 @@ impl<S: Sidecar> Driver<S> {
             }
         };
         match fence::older_transactions(self.session.client(), noted).await? {
+            None => Ok(None),
+            Some(text) => Ok(Some(self.wait(&text, SETTLE_POLL).await?)),
+        }
+    }
+
+    /// The fence of those who see the table as it was before the copy ended: nothing where it is passed.
+    async fn older_snapshots(&mut self, epoch: Epoch) -> Result<Option<Flow>, Error> {
+        let noted = match self.copied {
+            Some((of, horizon)) if of == epoch => horizon,
+            Some(_) | None => {
+                let horizon = fence::horizon(self.session.client()).await?;
+                self.copied = Some((epoch, horizon));
+                horizon
+            }
+        };
+        match fence::older_snapshots(self.session.client(), noted).await? {
             None => Ok(None),
             Some(text) => Ok(Some(self.wait(&text, SETTLE_POLL).await?)),
         }

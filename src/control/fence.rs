@@ -91,6 +91,27 @@ pub async fn older_transactions(client: &impl GenericClient, horizon: Horizon) -
     }))
 }
 
+/// Whom the coordinator waits for until nobody in this database sees it as it was before the horizon; `None` when nobody
+/// does. Such a snapshot can be handed to a transaction that begins later (`pg_export_snapshot`, `pg_dump --jobs`): under
+/// the newest rules that one would read columns which are empty in it.
+pub async fn older_snapshots(client: &impl GenericClient, horizon: Horizon) -> Result<Option<String>, Error> {
+    // While an older transaction runs, every new snapshot reaches as far back.
+    if let Some(waiting) = older_transactions(client, horizon).await? {
+        return Ok(Some(waiting));
+    }
+    let session = client
+        .query_opt(
+            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, ''), xact_start
+               FROM pg_stat_activity
+              WHERE datname = current_database() AND backend_type <> 'autovacuum worker' AND pid <> pg_backend_pid()
+                AND age(backend_xmin) > age(($1 & 4294967295)::text::xid)
+              ORDER BY xact_start LIMIT 1",
+            &[&horizon.0],
+        )
+        .await?;
+    Ok(session.map(|row| format!("waits for a snapshot that is older than the copy: {}", person(&row))))
+}
+
 /// Who holds or awaits locks on a table, oldest first, for the message when a lock could not be had.
 pub async fn lock_holders(client: &impl GenericClient, table: &str) -> Result<String, Error> {
     let rows = client
