@@ -38,18 +38,18 @@ impl Session {
         wire::parse(bytes, OURS, question.as_bytes(), b"\0\0");
         self.expect_ours(Asked::Close, None);
         self.expect_ours(Asked::Parse, None);
-        self.run_ours(bytes, &values, None);
+        self.run_ours(bytes, &values, Note::default());
         self.hold(message, purpose, bytes);
     }
 
-    /// Binds, runs and closes our statement.
-    fn run_ours(&mut self, bytes: &mut Vec<u8>, values: &[&[u8]], undo: Option<Undo>) {
+    /// Binds, runs and closes our statement; what is special about its run.
+    fn run_ours(&mut self, bytes: &mut Vec<u8>, values: &[&[u8]], note: Note) {
         wire::bind_text(bytes, OURS, OURS, values);
         wire::execute_all(bytes, OURS);
         wire::close_portal(bytes, OURS);
         wire::close_statement(bytes, OURS);
         self.expect_ours(Asked::Bind, None);
-        self.expect_ours(Asked::Execute, undo);
+        self.queue.push(Asked::Execute, Some(Box::new(Note { ours: Some(Ours::Part), ..note })));
         self.expect_ours(Asked::Close, None);
         self.expect_ours(Asked::Close, None);
     }
@@ -98,16 +98,24 @@ impl Session {
         }
         match origin {
             Origin::Protocol => wire::parse(bytes, name, text, parts.types),
-            Origin::Sql => wire::parse(bytes, OURS, text, b"\0\0"),
+            // One that failed before may still be there: what closes it was skipped.
+            Origin::Sql => {
+                wire::close_statement(bytes, OURS);
+                wire::parse(bytes, OURS, text, b"\0\0");
+            }
         }
         let doubt = || Some(Undo::Doubt { name: name.into() });
         if !name.is_empty() {
             self.expect_ours(Asked::Close, doubt());
         }
-        let note = Note { ours: Some(Ours::Part), undo: doubt(), edited, warnings, ..Note::default() };
+        if origin == Origin::Sql {
+            self.expect_ours(Asked::Close, None);
+        }
+        let note = Note { ours: Some(Ours::Part), undo: doubt(), edited: edited.clone(), warnings, ..Note::default() };
         self.queue.push(Asked::Parse, Some(Box::new(note)));
         if origin == Origin::Sql {
-            self.run_ours(bytes, &[], doubt());
+            // PostgreSQL reads what PREPARE prepares when it is executed.
+            self.run_ours(bytes, &[], Note { undo: doubt(), edited, ..Note::default() });
         }
         if message.kind != b'Q' {
             return None;

@@ -758,6 +758,38 @@ mod rename {
 use crossfade::migration::{Epoch, Phase};
 use crossfade::session::Outcome;
 
+/// What PostgreSQL refuses to prepare again is refused as what it is, and prepared as soon as it can be.
+#[test]
+fn a_statement_that_cannot_be_prepared_again_is_tried_anew_each_time() {
+    let (proxy, database) = rename::begin();
+    let mut raw = Raw::login(proxy.port(), &database);
+    let mut direct = Raw::login(server().port(), &database);
+    let prepare = "PREPARE two (int) AS SELECT username, email FROM users WHERE id = $1";
+    assert_eq!((raw.query(prepare), direct.query(prepare)), ("C:PREPARE Z:I".to_owned(), "C:PREPARE Z:I".to_owned()));
+    let extended = script("P - EXECUTE two(1)\nB - -\nE -\nS");
+    // The column is missed where the table is read, since the rules do not know yet that it is gone.
+    let placeless = |text: String| text.replace("@39", "").replace("@50", "");
+    let mut run = |value: &str| {
+        for _ in 0..2 {
+            let seen = direct.query("EXECUTE two(1)");
+            assert_eq!(placeless(raw.query("EXECUTE two(1)")), placeless(seen).replace("old", value));
+            raw.send(&extended);
+            direct.send(&extended);
+            let (ours, theirs) = (raw.until_ready(), direct.until_ready());
+            // Where it cannot be prepared again the Parse is not reached.
+            let theirs = placeless(theirs).replace("old", value);
+            assert_eq!(placeless(ours).trim_start_matches(['1', '2', ' ']), theirs.trim_start_matches(['1', '2', ' ']));
+        }
+        direct.query("EXECUTE two(1)")
+    };
+    assert_eq!(run("old"), "T D:old,e C:SELECT_1 Z:I");
+    rename::switch(&proxy, 1);
+    psql(server().port(), &database, "ALTER TABLE users RENAME email TO mail");
+    assert!(run("new").starts_with("E:42703"));
+    psql(server().port(), &database, "ALTER TABLE users RENAME mail TO email");
+    assert_eq!(run("new"), "T D:old,e C:SELECT_1 Z:I");
+}
+
 #[test]
 fn statements_prepared_before_an_epoch_run_under_it() {
     let (proxy, database) = rename::begin();
