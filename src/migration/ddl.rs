@@ -1027,6 +1027,10 @@ fn take_index_name(migration: &Migration, detail: &TableDetail, index: &Index) -
     if index.clustered {
         statements.push(format!("ALTER TABLE {table} CLUSTER ON {name}"));
     }
+    // It went with the old column; a published table without one takes no UPDATE and no DELETE.
+    if index.replica_identity {
+        statements.push(format!("ALTER TABLE {table} REPLICA IDENTITY USING INDEX {name}"));
+    }
     if let Some(owner) = index.constraint.as_ref().and_then(|name| detail.constraint(name)) {
         statements.extend(constraint_comment(migration, owner));
     }

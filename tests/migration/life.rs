@@ -36,6 +36,7 @@ const RICH: &str = "
     GRANT SELECT (username), UPDATE (username) ON users TO pg_monitor;
     GRANT SELECT (username) ON users TO PUBLIC;
     ALTER TABLE users CLUSTER ON by_lower;
+    ALTER TABLE users REPLICA IDENTITY USING INDEX one_name;
     INSERT INTO users (username, email, tenant) SELECT 'u' || n, 'e' || n, n % 3 FROM generate_series(2, 50) n;";
 
 #[tokio::test]
