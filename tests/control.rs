@@ -157,7 +157,7 @@ impl Process {
             address: format!("127.0.0.1:{port}"),
             length_ms: lease.as_millis() as i64,
         };
-        let plane = Plane::new(upstream.clone(), live.clone(), lease, Duration::from_millis(200));
+        let plane = Plane::new(upstream.clone(), live.clone(), lease, Duration::from_millis(200), HOLD_MAX);
         let settings = Settings {
             batch_target: Duration::from_millis(20),
             batch_rows_max: 500,
@@ -378,6 +378,34 @@ async fn the_copy_waits_for_a_transaction_that_is_older_and_comes_by_no_proxy() 
     prepared.batch_execute(&format!("COMMIT PREPARED '{}'", database.name)).await.unwrap();
     operator.until_phase(Phase::Verified).await;
     assert_eq!(database.number("SELECT count(*) FROM users WHERE handle IS DISTINCT FROM username").await, 0);
+    process.shutdown().await;
+}
+
+/// A coordinator that is stopped, or cut off, keeps its locks: nobody drives in its place, and yet its hold ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_whose_coordinator_hangs_is_ended_by_whoever_follows_it() {
+    let database = Database::new(50).await;
+    let operator = Operator::of(&database);
+    let process = Process::start(&database).await;
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    process.shutdown().await;
+    let mut hanging = database.upstream().connect("test").await.unwrap();
+    // The coordinator's own lock.
+    let lock = format!("SELECT pg_try_advisory_lock({})", 0x6372_6f73_7366_0001_i64);
+    eventually("the lock is free", async || hanging.query_one(&lock, &[]).await.unwrap().get(0)).await;
+    let process = Process::start(&database).await;
+    let client = process.client(&database).await;
+    let row = store::load(hanging.client(), NAME).await.unwrap();
+    let transaction = hanging.transaction().await.unwrap();
+    let begun = store::hold(&transaction, &row, &Actor::coordinator("a test")).await.unwrap();
+    assert!(matches!(begun, store::Begun::Held(_)), "{begun:?}");
+    transaction.commit().await.unwrap();
+    eventually("the hold is known", async || process.live.rules().is_held()).await;
+    let rows = client.query("SELECT username FROM users", &[]).await.expect("it waits, and is not refused");
+    assert_eq!(rows.len(), 50);
+    let released = store::audit_log(hanging.client(), None, 10).await.unwrap();
+    assert!(released.iter().any(|entry| entry.what == "release" && entry.from_address == "proxy"), "{released:?}");
     process.shutdown().await;
 }
 

@@ -418,7 +418,8 @@ fn plane(config: &Config, upstream: &Upstream, live: &Arc<Live>, address: Socket
         address: address.to_string(),
         length_ms: config.lease_ms as i64,
     };
-    Plane::new(upstream.clone(), live.clone(), lease, Duration::from_millis(config.lease_renew_ms))
+    let (renew, hold_max) = (Duration::from_millis(config.lease_renew_ms), Duration::from_millis(config.hold_ms_max));
+    Plane::new(upstream.clone(), live.clone(), lease, renew, hold_max)
 }
 
 fn coordinator(config: &Config, upstream: &Upstream, traffic: &Arc<Traffic>) -> Coordinator<Backfill> {

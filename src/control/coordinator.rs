@@ -30,6 +30,10 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long the server may take to answer that look.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the server waits for a process that acts, before it ends its session and with it its locks: one that was stopped,
+/// or cut off, keeps nobody else from acting for longer. Each such session has something to ask every second.
+const SILENCE_MAX: &str = "'30s'";
+
 /// One process's candidate for the coordination.
 #[derive(Debug)]
 pub struct Coordinator<S> {
@@ -72,6 +76,7 @@ impl<S: Sidecar> Coordinator<S> {
     /// Waits for the lock, then leads until the connection that holds it is lost.
     async fn campaign(&self, failures: &mut u32) -> Result<(), Error> {
         let session = self.upstream.connect("crossfade coordinator").await?;
+        bound_silence(&session).await?;
         while !store::exists(session.client()).await? || !locked(&session, COORDINATOR_LOCK).await? {
             *failures = 0;
             tokio::time::sleep(POLL).await;
@@ -116,6 +121,7 @@ impl<S: Sidecar> Coordinator<S> {
 /// A connection that holds the migration's lock and hears of changes.
 async fn locked_session(upstream: &Upstream, name: &str) -> Result<Session, Error> {
     let session = upstream.connect("crossfade driver").await?;
+    bound_silence(&session).await?;
     session.batch_execute("LISTEN crossfade").await?;
     loop {
         let row =
@@ -125,6 +131,15 @@ async fn locked_session(upstream: &Upstream, name: &str) -> Result<Session, Erro
         }
         tokio::time::sleep(POLL / 4).await;
     }
+}
+
+/// PostgreSQL 13 has no `idle_session_timeout`: there only what is within a transaction ends.
+async fn bound_silence(session: &Session) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT set_config(name, {SILENCE_MAX}, false) FROM pg_settings \
+         WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout')"
+    );
+    Ok(session.batch_execute(&sql).await?)
 }
 
 async fn locked(session: &Session, key: i64) -> Result<bool, Error> {

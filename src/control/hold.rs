@@ -132,6 +132,11 @@ async fn bound(transaction: &Transaction<'_>, deadline: Instant) -> Result<Durat
     let left = deadline.saturating_duration_since(Instant::now()).max(LOCK_WAIT_MIN);
     let millis = left.as_millis();
     // The lock's timeout is set by the step, and comes first.
-    transaction.batch_execute(&format!("SET LOCAL statement_timeout TO {}", millis + 1)).await?;
+    let idle = millis + steps::IDLE_GRACE.as_millis();
+    let timeouts = format!(
+        "SET LOCAL statement_timeout TO {}; SET LOCAL idle_in_transaction_session_timeout TO {idle}",
+        millis + 1
+    );
+    transaction.batch_execute(&timeouts).await?;
     Ok(left)
 }

@@ -25,6 +25,9 @@ const LEASE_TRUSTED_PERCENT: u32 = 80;
 /// How often the rules are looked at when nobody calls.
 const POLL: Duration = Duration::from_secs(1);
 
+/// The same while transactions are held.
+const POLL_HELD: Duration = Duration::from_millis(200);
+
 /// How often DDL that a session saw is looked for.
 const DDL_POLL: Duration = Duration::from_millis(100);
 
@@ -33,6 +36,9 @@ const SETTLE_POLL: Duration = Duration::from_millis(20);
 
 /// The same while transactions are held, and everybody waits for it.
 const SETTLE_POLL_HELD: Duration = Duration::from_millis(2);
+
+/// How much longer than it may a hold lasts before whoever follows it ends it.
+const HOLD_OVERDUE: Duration = Duration::from_secs(1);
 
 /// How long one question to the database may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +74,7 @@ pub struct Plane {
     lease: Lease,
     machine: String,
     renew_every: Duration,
+    hold_max: Duration,
     health: Arc<Health>,
     /// When the load of the rules in force began; `None` before the first.
     loaded: watch::Sender<Option<Instant>>,
@@ -78,14 +85,15 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// A plane that has not begun.
-    pub fn new(upstream: Upstream, live: Arc<Live>, lease: Lease, renew_every: Duration) -> Plane {
+    /// A plane that has not begun. `hold_max`: how long a hold lasts at most where all is well.
+    pub fn new(upstream: Upstream, live: Arc<Live>, lease: Lease, renew_every: Duration, hold_max: Duration) -> Plane {
         Plane {
             upstream,
             live,
             lease,
             machine: machine(),
             renew_every,
+            hold_max,
             health: Arc::default(),
             loaded: watch::Sender::new(None),
             reload: Notify::new(),
@@ -242,15 +250,40 @@ impl Plane {
                 *failures = 0;
                 self.health.set(Part::Rules, None);
             }
+            if self.live.rules().is_held() && self.release_overdue(&mut session).await? {
+                continue;
+            }
             if self.until_call(&session, ddl_seen).await {
                 known = None;
             }
         }
     }
 
+    /// Ends a hold whose coordinator hangs: it keeps its locks for as long as the server takes it to be there, and nobody else
+    /// drives meanwhile. Whether there was one.
+    async fn release_overdue(&self, session: &mut Session) -> Result<bool, Error> {
+        let work = async {
+            let transaction = session.transaction().await?;
+            // The hanging one may have the row; the server ends its transaction soon.
+            transaction.batch_execute("SET LOCAL lock_timeout TO 200").await?;
+            let released = store::release_overdue(&transaction, self.hold_max + HOLD_OVERDUE).await?;
+            transaction.commit().await?;
+            Ok(released)
+        };
+        let released = match answered(work).await {
+            Err(error) if error.is_contention() => Vec::new(),
+            released => released?,
+        };
+        for name in &released {
+            warn!(migration = %name, "a hold lasted for too long and was ended: its coordinator hangs or is cut off");
+        }
+        Ok(!released.is_empty())
+    }
+
     /// Waits for a reason to look again; whether that is a call to read everything anew.
     async fn until_call(&self, session: &Session, ddl_seen: u64) -> bool {
-        let due = tokio::time::Instant::now() + POLL;
+        let poll = if self.live.rules().is_held() { POLL_HELD } else { POLL };
+        let due = tokio::time::Instant::now() + poll;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => return false,

@@ -11,6 +11,10 @@ use super::Error;
 use super::db::Session;
 use crate::migration::ddl::{Lock, Step};
 
+/// How much longer than for a lock the server waits for this process within a transaction that has locks. Where the process
+/// is stopped, or cut off, the server ends the transaction, and with it the locks.
+pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
+
 /// Runs each step that is not done yet, in order.
 pub async fn run(session: &mut Session, steps: &[Step], lock_timeout: Duration) -> Result<(), Error> {
     for step in steps {
@@ -31,7 +35,9 @@ pub async fn run(session: &mut Session, steps: &[Step], lock_timeout: Duration) 
 
 /// Runs a transactional step in the caller's transaction.
 pub async fn run_in(transaction: &Transaction<'_>, step: &Step, lock_timeout: Duration) -> Result<(), Error> {
-    transaction.batch_execute(&format!("SET LOCAL lock_timeout TO {}", lock_timeout.as_millis())).await?;
+    let (lock, idle) = (lock_timeout.as_millis(), (lock_timeout + IDLE_GRACE).as_millis());
+    let timeouts = format!("SET LOCAL lock_timeout TO {lock}; SET LOCAL idle_in_transaction_session_timeout TO {idle}");
+    transaction.batch_execute(&timeouts).await?;
     for statement in &step.statements {
         transaction.batch_execute(statement).await?;
     }

@@ -25,6 +25,11 @@ impl Actor {
     pub fn coordinator(why: impl Into<String>) -> Actor {
         Actor { who: "crossfade".to_owned(), from_address: "coordinator".to_owned(), why: why.into() }
     }
+
+    /// A process that only follows, for this reason.
+    pub fn proxy(why: impl Into<String>) -> Actor {
+        Actor { who: "crossfade".to_owned(), from_address: "proxy".to_owned(), why: why.into() }
+    }
 }
 
 /// One line of the audit log.

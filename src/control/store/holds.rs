@@ -113,6 +113,22 @@ pub async fn release(
     Ok(Some(epoch))
 }
 
+/// Ends the holds that began longer ago than that, in the caller's transaction: whoever began them was stopped, or cut off.
+/// Should it come back, it finds its hold gone before it does anything. The migrations they were of.
+pub async fn release_overdue(client: &impl GenericClient, longer_than: Duration) -> Result<Vec<String>, Error> {
+    let sql = "SELECT name, epoch FROM crossfade.migrations \
+               WHERE held_since < clock_timestamp() - $1::bigint * interval '1 millisecond'";
+    let mut released = Vec::new();
+    for row in client.query(sql, &[&(longer_than.as_millis() as i64)]).await? {
+        let (name, epoch): (String, i64) = (row.get(0), row.get(1));
+        let actor = Actor::proxy("whoever held transactions does not end it");
+        if release(client, &name, Epoch(epoch.unsigned_abs()), &actor).await?.is_some() {
+            released.push(name);
+        }
+    }
+    Ok(released)
+}
+
 /// Whether a migration that was held still is as it was before, in the caller's transaction; nobody else changes it until
 /// that ends.
 pub async fn is_still_held(client: &impl GenericClient, row: &MigrationRow, held: Epoch) -> Result<bool, Error> {

@@ -10,7 +10,7 @@ mod migrations;
 mod progress;
 
 pub use audit::{Actor, AuditEntry, audit_log, note};
-pub use holds::{Begun, Holds, hold, is_still_held, release, rest};
+pub use holds::{Begun, Holds, hold, is_still_held, release, release_overdue, rest};
 pub use leases::{Behind, Lease, Proxy, Renewed, behind, neighbours, proxies, remove_proxy, renew, sweep_proxies};
 pub use migrations::{
     Draft, MigrationRow, Move, Setting, Target, advance, clear_target, current_epoch, insert, load, load_all, lock,
