@@ -52,7 +52,7 @@ class Client:
         batch += message(b"B", b"\0\0" + b"\0\0" * 3) + message(b"D", b"P\0")
         batch += message(b"E", b"\0" + b"\0" * 4)
         # While it reads copy data the server ignores a Sync, and behind an error it does not: that of a COPY waits.
-        waits = re.match(r"\s*copy\b", sql, re.I) is not None
+        waits = re.match(r"(\s|--[^\n]*\n|/\*.*?\*/)*copy\b", sql, re.I | re.S) is not None
         self.socket.sendall(batch + message(b"H" if waits else b"S", b""))
         return self.reply(copied_in, message(b"S", b"") if waits else b"")
 
