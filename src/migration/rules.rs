@@ -68,12 +68,15 @@ impl Rules {
         Rules { epoch, migrations, catalog, tables, names, row_functions, masks, held: false }
     }
 
-    /// The same rules over a catalog in which these tables are as they are told; `None`: it is not there.
-    pub fn over(&self, tables: &[(QualifiedName, Option<Relation>)]) -> Rules {
+    /// The same rules over a catalog in which these tables are as they are told (`None`: it is not there), and the functions
+    /// are those that give rows of them.
+    pub fn over(&self, tables: &[(QualifiedName, Option<Relation>)], functions: Vec<RowFunction>) -> Rules {
         let mut catalog = Catalog::clone(&self.catalog);
         for (name, relation) in tables {
             catalog.replace(name, relation.clone());
         }
+        let names: Vec<&QualifiedName> = tables.iter().map(|(name, _)| name).collect();
+        catalog.replace_row_functions(&names, functions);
         Rules::derive(self.epoch, Arc::clone(&self.migrations), Arc::new(catalog)).hold(self.held)
     }
 
@@ -142,10 +145,15 @@ impl Rules {
         let name = Ident::new(name).ok()?;
         let find =
             |schema: &Ident| self.row_functions.get(&QualifiedName { schema: schema.clone(), name: name.clone() });
+        if self.row_functions.is_empty() {
+            return None;
+        }
+        // Of the temporary schema a function is found by its qualified name only.
+        let temporary = |schema: &&Ident| schema.as_str().starts_with("pg_temp_");
         match qualifier.last() {
+            Some(schema) if schema == "pg_temp" => path.iter().filter(temporary).find_map(find),
             Some(schema) => find(&Ident::new(schema).ok()?),
-            None if self.row_functions.is_empty() => None,
-            None => path.iter().find_map(find),
+            None => path.iter().filter(|schema| !temporary(schema)).find_map(find),
         }
     }
 }

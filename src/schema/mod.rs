@@ -116,6 +116,18 @@ impl Catalog {
         Catalog { row_functions, ..self }
     }
 
+    /// Whether the functions that give rows of these tables are those, in any order.
+    pub fn has_row_functions(&self, tables: &[&QualifiedName], functions: &[RowFunction]) -> bool {
+        let own = self.row_functions.iter().filter(|function| tables.contains(&&function.table));
+        own.clone().count() == functions.len() && own.into_iter().all(|function| functions.contains(function))
+    }
+
+    /// Puts these functions in the place of all that give rows of the tables.
+    pub fn replace_row_functions(&mut self, tables: &[&QualifiedName], functions: Vec<RowFunction>) {
+        self.row_functions.retain(|function| !tables.contains(&&function.table));
+        self.row_functions.extend(functions);
+    }
+
     /// The functions that give rows of tables.
     pub fn row_functions(&self) -> &[RowFunction] {
         &self.row_functions

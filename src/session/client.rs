@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::judge::Judgement;
-use super::names::{alters, changes_names};
+use super::names::{alters, changes_names, makes_functions};
 use super::prepared::{Judged, Origin, Portal, Prepared, Sent, Traits};
 use super::queue::Asked;
 use super::{Answered, Host, Mode, Note, Out, Outcome, Session, StatementKind, Touched, Undo};
@@ -349,15 +349,18 @@ impl Session {
             self.forget_deallocated(text);
         }
         if statements.iter().any(|statement| changes_names(text, statement, self.view.unsettled)) {
-            self.names_may_change(statements.iter().any(alters));
+            let functions = statements.iter().any(|statement| makes_functions(text, statement));
+            self.names_may_change(statements.iter().any(alters), functions);
         }
         // CREATE TABLE AS is complete with the tag of a SELECT.
         self.ddl |= statements.iter().any(|statement| statement.kind == Kind::Ddl);
     }
 
     /// A statement that may change what names mean is on its way, and perhaps a table.
-    pub(super) fn names_may_change(&mut self, alters: bool) {
+    pub(super) fn names_may_change(&mut self, alters: bool, functions: bool) {
         self.view.valid = false;
+        let begun = || self.pin.as_ref().is_some_and(|pinned| !pinned.tables_question.is_empty());
+        self.view.functions |= functions && begun();
         self.view.unsettled = true;
         self.view.altered |= alters && self.pin.as_ref().is_some_and(|pinned| !pinned.tables_question.is_empty());
     }
@@ -503,7 +506,7 @@ impl Session {
             self.portals.insert(portal.into(), bound);
         }
         if self.reading && (traits.changes_names || (traits.turns_back && self.view.unsettled)) {
-            self.names_may_change(traits.alters);
+            self.names_may_change(traits.alters, traits.makes_functions);
         }
         self.queue.push(Asked::Bind, note);
         Taken::Pass

@@ -50,7 +50,9 @@ impl Session {
             return self.without_names(statements);
         }
         if mention == Mention::No {
-            return Judgement::Untouched;
+            // The rules that know the function are made with the answer.
+            let unsure = self.view.functions && !self.view.valid && !touch_no_table(statements);
+            return if unsure { self.without_names(statements) } else { Judgement::Untouched };
         }
         if mention == Mention::Catalog {
             return self.judge_catalog(host, text, statements);
@@ -306,7 +308,7 @@ impl Session {
             }
             let traits = self.statements.get(name.as_bytes()).map(|statement| statement.traits);
             if let Some(traits) = traits.filter(|traits| traits.changes_names) {
-                self.names_may_change(traits.alters);
+                self.names_may_change(traits.alters, traits.makes_functions);
             }
         }
         None

@@ -120,6 +120,8 @@ struct View {
     newer: bool,
     /// Whether the session may have changed a table under migration, and the rules in force may not know.
     altered: bool,
+    /// Whether it may have made a function that gives rows of one, whose name the rules in force do not look for.
+    functions: bool,
     /// Something in this transaction may have changed names; its end may change them back.
     unsettled: bool,
     shape: Result<Shape, String>,
@@ -233,6 +235,7 @@ impl Session {
                 valid: false,
                 newer: false,
                 altered: false,
+                functions: false,
                 unsettled: false,
                 shape: Ok(config.shape),
                 stamp: 0,

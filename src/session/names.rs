@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use crate::migration::{Rules, Shape};
-use crate::schema::{Column, Ident, QualifiedName, Relation, RelationKind};
+use crate::schema::{Column, Ident, QualifiedName, Relation, RelationKind, RowFunction};
 use crate::sql::lex::{self, TokenKind};
 use crate::sql::{Kind, Names, Statement, Statements, Temporary, Word};
 
@@ -45,6 +45,18 @@ fn question(rules: &Rules, tables: &[&QualifiedName]) -> String {
             question,
             "UNION ALL SELECT 7, {number}, pg_catalog.concat_ws(' ', '{number}', {TABLE_COLUMN} WHERE c.oid OPERATOR(pg_catalog.=) \
              pg_catalog.to_regclass(pg_catalog.concat(pg_catalog.quote_ident({}), '.', pg_catalog.quote_ident({})))::pg_catalog.oid ",
+            decoded(table.schema.as_str()),
+            decoded(table.name.as_str())
+        );
+    }
+    for (number, table) in tables.iter().enumerate() {
+        let _ = write!(
+            question,
+            "UNION ALL SELECT 9, {number}, pg_catalog.concat_ws(' ', '{number}', {ROW_FUNCTION} \
+             WHERE t.oid OPERATOR(pg_catalog.=) \
+             pg_catalog.to_regclass(pg_catalog.concat(pg_catalog.quote_ident({}), '.', pg_catalog.quote_ident({})))::pg_catalog.oid \
+             AND p.oid OPERATOR(pg_catalog.>=) '16384'::pg_catalog.oid \
+             AND p.prokind OPERATOR(pg_catalog.=) ANY ('{{f,w}}'::pg_catalog.\"char\"[]) GROUP BY s.nspname, p.proname ",
             decoded(table.schema.as_str()),
             decoded(table.name.as_str())
         );
@@ -112,6 +124,16 @@ JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.oid AND
 LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid AND d.adnum OPERATOR(pg_catalog.=) a.attnum \
 AND a.attgenerated OPERATOR(pg_catalog.=) ''";
 
+/// A function that gives rows of a table: schema and name as hexadecimal digits, and whether no function of its name gives
+/// anything else.
+const ROW_FUNCTION: &str = "\
+pg_catalog.encode(pg_catalog.convert_to(s.nspname::pg_catalog.text, 'UTF8'), 'hex'), \
+pg_catalog.encode(pg_catalog.convert_to(p.proname::pg_catalog.text, 'UTF8'), 'hex'), \
+pg_catalog.bool_and(NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS o WHERE o.proname OPERATOR(pg_catalog.=) p.proname \
+AND o.prorettype OPERATOR(pg_catalog.<>) p.prorettype))::pg_catalog.text) \
+FROM pg_catalog.pg_class AS t JOIN pg_catalog.pg_proc AS p ON p.prorettype OPERATOR(pg_catalog.=) t.reltype \
+JOIN pg_catalog.pg_namespace AS s ON s.oid OPERATOR(pg_catalog.=) p.pronamespace";
+
 /// The question for the text of a prepared statement that the session has not seen being made.
 pub(super) const PREPARED_QUESTION: &str = "\
 SELECT pg_catalog.encode(pg_catalog.convert_to(statement, 'UTF8'), 'hex'), \
@@ -133,6 +155,8 @@ pub(super) struct NamesAnswer {
     pub newer: bool,
     /// Columns of the tables that were asked about, each with its table's number in the question.
     pub columns: Vec<TableColumn>,
+    /// Functions that give rows of them: the table's number, schema and name, and whether they are alone of that name.
+    pub functions: Vec<(usize, QualifiedName, bool)>,
 }
 
 /// A column of a table under migration.
@@ -165,6 +189,15 @@ impl NamesAnswer {
             ((*name).clone(), relation)
         };
         asked.iter().enumerate().map(relation).collect()
+    }
+
+    /// The functions that give rows of the tables.
+    pub fn row_functions(&self, asked: &[&QualifiedName]) -> Vec<RowFunction> {
+        let functions = self.functions.iter().filter_map(|(table, name, alone)| {
+            let table = QualifiedName::clone(asked.get(*table)?);
+            Some(RowFunction { name: name.clone(), table, alone: *alone })
+        });
+        functions.collect()
     }
 }
 
@@ -221,6 +254,14 @@ fn table_column(words: &str) -> Option<TableColumn> {
     })
 }
 
+/// One row of an answer about functions.
+fn row_function(words: &str) -> Option<(usize, QualifiedName, bool)> {
+    let words: Vec<&str> = words.split(' ').collect();
+    let [table, schema, name, alone] = *words else { return None };
+    let ident = |hex: &str| Ident::new(&String::from_utf8(from_hex(hex.as_bytes())?).ok()?).ok();
+    Some((table.parse().ok()?, QualifiedName { schema: ident(schema)?, name: ident(name)? }, alone == "true"))
+}
+
 /// Reads the answer. `None` where it is not what was asked for.
 pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
     let mut answer = NamesAnswer::default();
@@ -236,6 +277,7 @@ pub(super) fn read_names(rows: &[Row]) -> Option<NamesAnswer> {
                 answer.newer = true;
             }
             b"7" => answer.columns.push(table_column(&value)?),
+            b"9" => answer.functions.push(row_function(&value)?),
             b"3" if value.is_empty() => {}
             b"3" => answer.shape = Some(value.trim().parse().map_err(|_| value)),
             b"4" => answer.server = Some((value.parse().ok()?, false)),
@@ -340,6 +382,13 @@ pub(super) fn changes_names(text: &[u8], statement: &Statement, unsettled: bool)
 /// Whether a statement may change a table.
 pub(super) fn alters(statement: &Statement) -> bool {
     matches!(statement.kind, Kind::Ddl | Kind::Do | Kind::Call | Kind::Other)
+}
+
+const FUNCTION: Word = Word::new(b"function");
+
+/// Whether a statement may make or change a function.
+pub(super) fn makes_functions(text: &[u8], statement: &Statement) -> bool {
+    alters(statement) && FUNCTION.is_in(text.get(statement.range.clone()).unwrap_or_default())
 }
 
 /// What a statement may do to what names mean.

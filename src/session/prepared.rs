@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ahash::RandomState;
 
-use super::names::{EXECUTE, Effect, alters, effect_on_names};
+use super::names::{EXECUTE, Effect, alters, effect_on_names, makes_functions};
 use super::{Outcome, StatementKind, Undo};
 use crate::schema::Refusal;
 use crate::sql::{self, Kind, Planned};
@@ -125,6 +125,8 @@ pub(super) struct Traits {
     pub turns_back: bool,
     /// Whether running it may change a table.
     pub alters: bool,
+    /// Whether running it may make a function.
+    pub makes_functions: bool,
     /// Whether it runs SQL-level prepared statements itself.
     pub executes: bool,
     /// Whether it makes one.
@@ -138,6 +140,7 @@ impl Traits {
         changes_names: false,
         turns_back: false,
         alters: false,
+        makes_functions: false,
         executes: false,
         prepares: false,
     };
@@ -179,6 +182,7 @@ impl Traits {
             self.turns_back |= effect != Effect::None;
         }
         self.alters = statements.iter().any(alters);
+        self.makes_functions = statements.iter().any(|statement| makes_functions(text, statement));
         self.executes = EXECUTE.is_in(text);
         self.prepares = statements.single().is_some_and(|statement| matches!(statement.kind, Kind::Prepare { .. }));
     }

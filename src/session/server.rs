@@ -226,10 +226,12 @@ impl Session {
         let known = |(name, seen): &(QualifiedName, Option<Relation>)| {
             is_known(base.rules.catalog().relation(name).map(|relation| &**relation), seen.as_ref())
         };
-        self.view.altered = !tables.iter().all(known);
+        let functions = answer.row_functions(&base.rules.tables_begun());
+        self.view.functions = !base.rules.catalog().has_row_functions(&base.rules.tables_begun(), &functions);
+        self.view.altered = self.view.functions || !tables.iter().all(known);
         let pinned = if self.view.altered {
             self.own_generation += 1;
-            let rules = base.rules.over(&tables);
+            let rules = base.rules.over(&tables, functions);
             Rc::new(Pinned { base: Some(base), ..Pinned::new(rules.into(), OWN_GENERATIONS | self.own_generation) })
         } else {
             base

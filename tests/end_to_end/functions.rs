@@ -42,11 +42,20 @@ async fn rows_of_functions_are_those_of_the_sessions_shape() {
     drop(brake);
     subject.reads(100).await;
     wrong.extend(check(&subject, "reads at 100 %"));
-    // Made while the migration runs: known once the catalog is read again.
+    // Made while the migration runs: the session that makes it knows at once, others once the catalog is read again.
     let mut session = old(&subject);
-    session.simple("CREATE FUNCTION later() RETURNS SETOF users LANGUAGE sql AS 'SELECT * FROM users WHERE id = 3'");
+    for schema in ["public", "pg_temp"] {
+        session.simple("BEGIN");
+        session.simple(&format!(
+            "CREATE FUNCTION {schema}.later() RETURNS SETOF users LANGUAGE sql AS 'SELECT * FROM users WHERE id = 3'"
+        ));
+        let seen = session.simple(&format!("SELECT * FROM {schema}.later()"));
+        assert_eq!(shown(&seen), [["3", "user3", "3"]], "{seen:?}");
+        session.simple(if schema == "public" { "COMMIT" } else { "ROLLBACK" });
+        assert_eq!(shown(&session.simple("SELECT * FROM later()")), [["3", "user3", "3"]]);
+    }
     until("a function that was made meanwhile is known", LIMIT, async || {
-        shown(&session.simple("SELECT * FROM later()")) == [["3", "user3", "3"]]
+        shown(&old(&subject).simple("SELECT * FROM later()")) == [["3", "user3", "3"]]
     })
     .await;
     let mut brake = Brake::new(subject.port(), &subject.database);
