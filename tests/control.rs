@@ -546,6 +546,21 @@ async fn rolls_back_from(phase: Phase) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_migration_of_a_table_that_was_dropped_can_be_rolled_back() {
+    let database = Database::new(10).await;
+    database.sql("ALTER TABLE users ALTER username SET DEFAULT 'nobody'").await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    database.sql("DROP TABLE users").await;
+    operator.rollback().await;
+    operator.until_phase(Phase::RolledBack).await;
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_complete_that_is_held_can_still_be_rolled_back() {
     let database = Database::new(100).await;
     let before = database.definition().await;

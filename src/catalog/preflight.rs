@@ -15,7 +15,7 @@ use crate::migration::resolve::{self, Cast, Migration, ResolvedType, Types};
 use crate::migration::spec::{Change, ColumnChange, MigrationSpec};
 use crate::migration::text::distinct;
 use crate::migration::{Blocker, Expr, Invalid};
-use crate::schema::{Dependent, DependentKind, Ident, TableDetail};
+use crate::schema::{Dependent, DependentKind, Ident, TableDetail, Trigger};
 
 /// The oldest PostgreSQL that is supported, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
@@ -142,15 +142,26 @@ impl Preflight {
             }
         }
         let on_update = |definition: &str| definition.contains("UPDATE") && !definition.contains("UPDATE OF ");
-        let fires = detail.triggers.iter().filter(|trigger| on_update(&trigger.definition) && trigger.enabled != "D");
-        let names: Vec<&str> = fires.map(|trigger| trigger.name.as_str()).collect();
-        if !names.is_empty() && !may_silence_triggers(client).await? {
+        // Silenced, the copy runs as replication does, and fires what is enabled for that.
+        let silenced = may_silence_triggers(client).await?;
+        let enabled = if silenced { ["A", "R"] } else { ["A", "O"] };
+        let fires = |trigger: &&Trigger| on_update(&trigger.definition) && enabled.contains(&trigger.enabled.as_str());
+        let names: Vec<&str> = detail.triggers.iter().filter(fires).map(|trigger| trigger.name.as_str()).collect();
+        if !names.is_empty() {
+            let todo = match silenced {
+                true => {
+                    "They are enabled ALWAYS or for REPLICA. Check that they do no harm when every row is updated once, or \
+                         disable them until the migration is verified."
+                }
+                false => {
+                    "Grant the role SET on parameter session_replication_role (PostgreSQL 15 and up), or check \
+                          that they do no harm when every row is updated once."
+                }
+            };
             self.warnings.push(Warning {
                 code: "copy_fires_triggers",
                 what: format!("the copy will fire the table's own triggers: {}", names.join(", ")),
-                todo: "Grant the role SET on parameter session_replication_role (PostgreSQL 15 and up), or check \
-                       that they do no harm when every row is updated once."
-                    .into(),
+                todo: todo.into(),
             });
         }
         Ok(())

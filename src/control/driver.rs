@@ -543,7 +543,9 @@ impl<S: Sidecar> Driver<S> {
         };
         let facts = facts::gather(&self.session, row, true).await?;
         facts::refuse_if_blocked("the migration cannot be rolled back", gate::blockers(&facts, to))?;
-        if matches!(row.phase, Phase::Ramping | Phase::Soaking) {
+        // Of a table that is gone there is nothing to turn back.
+        let there = facts::detail(&self.session, row).await?.is_some();
+        if there && matches!(row.phase, Phase::Ramping | Phase::Soaking) {
             let leave = ddl::leave_contracting(&row.migration);
             if !steps::is_done(self.session.client(), &leave).await? {
                 if let Some(wait) = self.unsettled(row).await? {

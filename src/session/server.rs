@@ -425,8 +425,9 @@ fn replaced(note: Option<&Note>, body: &[u8], masked: Vec<(u8, Option<String>)>)
             (Some(edited), _) => {
                 changes.push((b'P', edited.client_position(sent_position).map(|place| place.to_string())));
             }
-            (None, Some(_)) => changes.push((b'P', None)),
-            (None, None) => {}
+            // A place in a question of ours. What is prepared again as it was has the client's own.
+            (None, Some(_)) if note.undo.is_none() => changes.push((b'P', None)),
+            (None, Some(_) | None) => {}
         }
     }
     (!changes.is_empty()).then(|| wire::error_with(body, &changes))

@@ -196,6 +196,28 @@ async fn expressions_that_postgresql_would_not_store_are_refused() {
 }
 
 #[tokio::test]
+async fn triggers_that_the_copy_fires_are_told() {
+    let schema = "CREATE TABLE users (id int PRIMARY KEY, username text);
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER usual BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch();
+        CREATE TRIGGER always BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch();
+        CREATE TRIGGER replica BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch();
+        CREATE TRIGGER removed BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION touch();
+        ALTER TABLE users ENABLE ALWAYS TRIGGER always, ENABLE REPLICA TRIGGER replica, ENABLE ALWAYS TRIGGER removed";
+    let bench = bench(schema, &narrower()).await;
+    let told = async || {
+        let warnings = bench.preflight().await.warnings;
+        warnings.into_iter().find(|warning| warning.code == "copy_fires_triggers").map(|warning| warning.what)
+    };
+    let what = told().await.unwrap();
+    assert!(what.ends_with(": always, replica"), "{what}");
+    bench.control.batch_execute("DROP ROLE IF EXISTS plain; CREATE ROLE plain; SET ROLE plain").await.unwrap();
+    let what = told().await.unwrap();
+    assert!(what.ends_with(": always, usual"), "{what}");
+    bench.control.batch_execute("RESET ROLE; DROP ROLE plain").await.unwrap();
+}
+
+#[tokio::test]
 async fn who_does_not_own_the_table_is_told() {
     let bench = bench(USERS, &narrower()).await;
     bench.control.batch_execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger; SET ROLE stranger").await.unwrap();

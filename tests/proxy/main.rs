@@ -788,6 +788,11 @@ fn a_statement_that_cannot_be_prepared_again_is_tried_anew_each_time() {
     assert!(run("new").starts_with("E:42703"));
     psql(server().port(), &database, "ALTER TABLE users RENAME mail TO email");
     assert_eq!(run("new"), "T D:old,e C:SELECT_1 Z:I");
+    // As it was, it fails at its own place.
+    rename::publish(&proxy, Arc::new(Rules::new(Epoch(2), &[], Arc::default())));
+    psql(server().port(), &database, "ALTER TABLE users RENAME email TO mail");
+    let failed = direct.query("EXECUTE two(1)");
+    assert_eq!((raw.query("EXECUTE two(1)"), failed.as_str()), (failed.clone(), "E:42703@39 Z:I"));
 }
 
 #[test]
