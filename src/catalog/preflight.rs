@@ -16,6 +16,7 @@ use crate::migration::spec::{Change, ColumnChange, MigrationSpec};
 use crate::migration::text::distinct;
 use crate::migration::{Blocker, Expr, Invalid};
 use crate::schema::{Dependent, DependentKind, Ident, TableDetail, Trigger};
+use crate::sql::lex::{Lexer, Token};
 
 /// The oldest PostgreSQL that is supported, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
@@ -139,6 +140,26 @@ impl Preflight {
                     what: format!("trigger {} calls {}, which names {column:?}", trigger.name, trigger.function),
                     todo: "It works until `crossfade complete`, which waits until it is changed or dropped.".into(),
                 });
+            }
+        }
+        for trigger in detail.triggers.iter().filter(|trigger| trigger.enabled != "D") {
+            let Some(taken) = trigger.source.as_deref().and_then(rows_taken) else { continue };
+            let what = format!("trigger {} calls {}, which takes {taken}", trigger.name, trigger.function);
+            match taken {
+                Taken::ByPlace => self.blockers.push(Blocker::new(
+                    "trigger_takes_rows_by_place",
+                    what,
+                    "From `expanded` on the row has the new column too, and at the end it is the last one: the values would be too \
+                     many, or land in each other's columns.",
+                    "Name the columns in the function instead of the row.",
+                )),
+                Taken::Whole => self.warnings.push(Warning {
+                    code: "trigger_takes_whole_rows",
+                    what,
+                    todo: "It gets the columns that are stored: both while the migration runs, then the new one. See that \
+                           whoever reads what it writes takes that."
+                        .into(),
+                }),
             }
         }
         let on_update = |definition: &str| definition.contains("UPDATE") && !definition.contains("UPDATE OF ");
@@ -534,6 +555,42 @@ async fn not_owner(client: &Client, change: &ColumnChange) -> Result<Option<Bloc
             "Let crossfade connect as that role, or as one that is a member of it.",
         )
     }))
+}
+
+/// How a trigger function takes its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// Its columns one after the other.
+    ByPlace,
+    /// As one value.
+    Whole,
+}
+
+impl std::fmt::Display for Taken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Taken::ByPlace => "the columns of its row by their places (NEW.*)",
+            Taken::Whole => "its whole row as a value (NEW)",
+        })
+    }
+}
+
+/// How a trigger function's code takes NEW or OLD, if not column by column. `RETURN NEW` and assignments are none of that.
+fn rows_taken(code: &str) -> Option<Taken> {
+    let tokens: Vec<Token> = Lexer::new(code.as_bytes(), true).significant().collect();
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is_word(code.as_bytes(), word));
+    let mark = |at: usize, mark: u8| tokens.get(at).is_some_and(|token| token.is_mark(mark));
+    let star = |at: usize| tokens.get(at).is_some_and(|token| token.bytes(code.as_bytes()) == b"*");
+    let rows: Vec<usize> = (0..tokens.len()).filter(|at| is(*at, "new") || is(*at, "old")).collect();
+    if rows.iter().any(|at| mark(at + 1, b'.') && star(at + 2)) {
+        return Some(Taken::ByPlace);
+    }
+    // `f(NEW)`, `(OLD, NEW)`: what stands before and behind are brackets and commas.
+    let value = |at: &&usize| {
+        let before = **at > 0 && (mark(**at - 1, b'(') || mark(**at - 1, b','));
+        before && (mark(**at + 1, b')') || mark(**at + 1, b','))
+    };
+    rows.iter().find(value).map(|_| Taken::Whole)
 }
 
 /// Columns of the table's row type, or of arrays of it: their values change with the table, and nobody shows them in the

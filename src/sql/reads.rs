@@ -168,7 +168,13 @@ impl Plan<'_, '_> {
     fn refuse_typed_rows(&self) -> Result<(), Refusal> {
         let survey = self.survey;
         for reference in survey.references.iter().filter(|reference| reference.parts.len() == 1) {
-            if let Found::Row(item) = survey.resolve(reference)
+            let row = match survey.resolve(reference) {
+                Found::Row(item) => Some(item),
+                // Perhaps a column of something unknown, but a table goes by the name.
+                Found::Unsure => survey.item_named(&reference.parts, reference.scope),
+                _ => None,
+            };
+            if let Some(item) = row
                 && let Source::Read(read) = survey.items[item].source
                 && self.exposed[read].inlined
             {

@@ -467,6 +467,14 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     }
     let bound = ["index", "trigger", "policy", "statistics", "publication", "constraint"];
     let what = bound.iter().find(|word| (1..piece.tokens.len().min(6)).any(|index| piece.is_word(index, word)));
+    if what == Some(&"trigger") && !rules.over {
+        let name = (1..piece.tokens.len().min(6)).find(|at| piece.is_word(*at, "trigger")).map_or(0, |at| at + 1);
+        if piece.tokens.get(name).and_then(|(_, name)| name.as_deref()).is_some_and(|name| name >= "~") {
+            let why = "It would fire behind the trigger that keeps both columns in step, which must see the row as it is stored.";
+            return Err(refuse(rules, "CREATE TRIGGER by this name", why)
+                .hint("Give the trigger a name that sorts before \"~\"."));
+        }
+    }
     match (what, owned_name(piece, cx, rules)) {
         (Some(what), Some(name)) => {
             let bound = ["index", "statistics"].contains(what) && has_own_name(piece);

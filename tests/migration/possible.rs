@@ -196,6 +196,31 @@ async fn expressions_that_postgresql_would_not_store_are_refused() {
 }
 
 #[tokio::test]
+async fn triggers_that_take_rows_by_place_are_refused() {
+    let schema = |body: &str| {
+        format!(
+            "CREATE TABLE users (id int PRIMARY KEY, username text); CREATE TABLE history (id int, username text, row jsonb);
+             CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {body}; RETURN NEW; END';
+             CREATE TRIGGER keep AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep()"
+        )
+    };
+    for (body, blockers, warnings) in [
+        ("INSERT INTO history VALUES (NEW.*)", &["trigger_takes_rows_by_place"][..], &[][..]),
+        ("INSERT INTO history SELECT old . *", &["trigger_takes_rows_by_place"], &[]),
+        ("INSERT INTO history (row) VALUES (to_jsonb(NEW))", &[], &["trigger_takes_whole_rows"]),
+        ("INSERT INTO history (id) VALUES (NEW.id) -- NEW.*", &[], &[]),
+        ("IF NEW.id IS DISTINCT FROM OLD.id THEN INSERT INTO history (id) VALUES (OLD.id); END IF", &[], &[]),
+    ] {
+        // A comment ends with its line.
+        let bench = bench(&schema(body).replace("; RETURN", "\n; RETURN"), &narrower()).await;
+        let found = bench.preflight().await;
+        let codes: Vec<&str> = found.blockers.iter().map(|blocker| blocker.code).collect();
+        let told: Vec<&str> = found.warnings.iter().map(|warning| warning.code).collect();
+        assert_eq!((&codes[..], &told[..]), (blockers, warnings), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn triggers_that_the_copy_fires_are_told() {
     let schema = "CREATE TABLE users (id int PRIMARY KEY, username text);
         CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';

@@ -64,6 +64,8 @@ CREATE FUNCTION public.scores_from(integer) RETURNS SETOF public.scores LANGUAGE
   'SELECT * FROM public.scores WHERE id >= $1';
 CREATE FUNCTION public.members_from(integer) RETURNS SETOF public.members LANGUAGE sql STABLE AS
   'SELECT * FROM public.members WHERE id >= $1';
+CREATE FUNCTION public.as_it_is() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE FUNCTION public.mails_of(public.users) RETURNS SETOF text LANGUAGE sql AS 'SELECT $1.email';
 CREATE FUNCTION public.some_user() RETURNS public.users LANGUAGE sql STABLE AS 'SELECT * FROM public.users WHERE id = 1';
 CREATE FUNCTION public.some_user(integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT $1';
 

@@ -92,6 +92,12 @@ SELECT to_jsonb(one_user(1))
 --! refusable: a row as a value
 SELECT * FROM ROWS FROM (one_user(1), generate_series(1, 2)) AS t
 
+--! refusable: the row of an inline view is a record
+SELECT x FROM users, mails_of(users) f(x) ORDER BY 1
+
+--! refusable: the row of an inline view is a record
+SELECT username, mails_of(u) FROM users u ORDER BY 1
+
 --! refusable: another function of that name gives something else
 SELECT username FROM some_user()
 
@@ -152,3 +158,10 @@ SELECT * FROM notes ORDER BY 1
 --! refusable: it would have the columns that are stored
 CREATE TEMP TABLE notes (more int) INHERITS (members);;
 SELECT * FROM notes
+
+--! refusable: it would fire behind the sync trigger
+CREATE TRIGGER "~late" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION public.as_it_is();;
+UPDATE users SET age = age
+
+CREATE TRIGGER early BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION public.as_it_is();;
+UPDATE users SET age = age
