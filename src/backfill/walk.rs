@@ -23,8 +23,10 @@ const BATCH_ATTEMPTS_MAX: u32 = 20;
 /// The longest rest without looking at the migration's row.
 const REST_MAX: Duration = Duration::from_millis(500);
 
-/// How long a batch waits for one lock.
-const BATCH_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '2s'";
+/// How long a batch waits for one lock: it gives way long before PostgreSQL looks for deadlocks, which could end a client's
+/// transaction instead.
+const BATCH_LOCK_TIMEOUT: &str = "SELECT pg_catalog.set_config('lock_timeout', greatest(1, least(200, \
+    extract(epoch FROM pg_catalog.current_setting('deadlock_timeout')::interval) * 500))::integer::text, true)";
 
 /// Where the walk is, and how it goes on.
 struct Position {

@@ -278,7 +278,9 @@ fn without_target(url: &str) -> Result<(String, Target), String> {
 /// What every connection of ours runs with besides `catalog::settle`, whatever the role or the database has.
 const SETTINGS: &str = "SET statement_timeout TO 0; SET lock_timeout TO 0; \
     SET idle_in_transaction_session_timeout TO 0; SET default_transaction_read_only TO off; \
-    SET default_transaction_isolation TO 'read committed'; SET client_min_messages TO warning";
+    SET default_transaction_isolation TO 'read committed'; SET client_min_messages TO warning; \
+    SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
+     WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'";
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -181,6 +181,7 @@ fn classify_plain(text: &[u8], standard_conforming_strings: bool) -> Option<Stat
     if memchr(b';', body).is_some() || memchr_iter(b'-', body).any(|at| body.get(at + 1) == Some(&b'-')) {
         return None;
     }
+    let end = last_token_end(body)?;
     let first = Lexer::new(body, standard_conforming_strings).significant().next()?;
     let kind = match_word(first.bytes(body), |word| match word {
         b"select" => Some(Kind::Select),
@@ -191,10 +192,24 @@ fn classify_plain(text: &[u8], standard_conforming_strings: bool) -> Option<Stat
         _ => None,
     })?;
     (first.kind == TokenKind::Word).then(|| Statement {
-        range: first.start..body.len(),
+        range: first.start..end,
         kind,
         calls_set_config: SET_CONFIG.is_in(body),
     })
+}
+
+/// Where a text ends without the comments at its end, of which tools add one to every statement; `None` where one of them
+/// may have others in it.
+fn last_token_end(body: &[u8]) -> Option<usize> {
+    let mut rest = body;
+    while let Some(comment) = rest.strip_suffix(b"*/") {
+        let start = memchr::memmem::rfind(comment, b"/*")?;
+        if memchr::memmem::find(&comment[start + 2..], b"*/").is_some() {
+            return None;
+        }
+        rest = comment[..start].trim_ascii_end();
+    }
+    Some(rest.len())
 }
 
 fn match_word<T>(bytes: &[u8], choose: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {

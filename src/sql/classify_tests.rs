@@ -69,3 +69,17 @@ fn transactions_and_prepared_statements_are_followed() {
     assert_eq!(kinds("deallocate p"), [Kind::Deallocate { name: Some("p".into()) }]);
     assert_eq!(kinds("DISCARD ALL"), [Kind::Discard("all".into())]);
 }
+
+#[test]
+fn comments_at_the_end_are_no_part_of_a_statement() {
+    for (text, statement) in [
+        ("select 1 /* traceparent='00-1' */", "select 1"),
+        ("select 1 /* a */ /* b */;", "select 1"),
+        ("insert into t values (1)/**/", "insert into t values (1)"),
+        ("select 1 /* a /* b */ c */ ;", "select 1"),
+        ("select '/*' /* x */", "select '/*'"),
+        ("select 2 */* x */ 3", "select 2 */* x */ 3"),
+    ] {
+        assert_eq!(&text[classify(text.as_bytes(), true).single().unwrap().range.clone()], statement, "{text}");
+    }
+}
