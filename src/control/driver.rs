@@ -651,14 +651,7 @@ impl<S: Sidecar> Driver<S> {
 
     /// The fence of the whole server: nothing where it is passed.
     async fn older_transactions(&mut self, epoch: Epoch) -> Result<Option<Flow>, Error> {
-        let noted = match self.horizon {
-            Some((of, horizon)) if of == epoch => horizon,
-            Some(_) | None => {
-                let horizon = fence::horizon(self.session.client()).await?;
-                self.horizon = Some((epoch, horizon));
-                horizon
-            }
-        };
+        let noted = noted(&self.session, &mut self.horizon, epoch).await?;
         match fence::older_transactions(self.session.client(), noted).await? {
             None => Ok(None),
             Some(text) => Ok(Some(self.wait(&text, SETTLE_POLL).await?)),
@@ -667,14 +660,7 @@ impl<S: Sidecar> Driver<S> {
 
     /// The fence of those who see the table as it was before the copy ended: nothing where it is passed.
     async fn older_snapshots(&mut self, epoch: Epoch) -> Result<Option<Flow>, Error> {
-        let noted = match self.copied {
-            Some((of, horizon)) if of == epoch => horizon,
-            Some(_) | None => {
-                let horizon = fence::horizon(self.session.client()).await?;
-                self.copied = Some((epoch, horizon));
-                horizon
-            }
-        };
+        let noted = noted(&self.session, &mut self.copied, epoch).await?;
         match fence::older_snapshots(self.session.client(), noted).await? {
             None => Ok(None),
             Some(text) => Ok(Some(self.wait(&text, SETTLE_POLL).await?)),
@@ -735,4 +721,16 @@ fn move_to(row: &MigrationRow, to: Phase) -> Move<'_> {
         | Phase::RolledBack => Percent::ZERO,
     };
     Move { name: &row.name, from: row.phase, to, reads }
+}
+
+/// The moment that is noted for the epoch; the present one where none is yet.
+async fn noted(session: &Session, at: &mut Option<(Epoch, Horizon)>, epoch: Epoch) -> Result<Horizon, Error> {
+    if let Some((of, horizon)) = *at
+        && of == epoch
+    {
+        return Ok(horizon);
+    }
+    let horizon = fence::horizon(session.client()).await?;
+    *at = Some((epoch, horizon));
+    Ok(horizon)
 }
