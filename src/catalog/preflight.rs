@@ -575,22 +575,47 @@ impl std::fmt::Display for Taken {
     }
 }
 
-/// How a trigger function's code takes NEW or OLD, if not column by column. `RETURN NEW` and assignments are none of that.
+/// How a trigger function's code takes NEW or OLD, if not column by column. `RETURN NEW`, assignments and comparisons of the
+/// two are none of that. A row that goes to a dynamic statement is taken as that statement's text says.
 fn rows_taken(code: &str) -> Option<Taken> {
-    let tokens: Vec<Token> = Lexer::new(code.as_bytes(), true).significant().collect();
-    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is_word(code.as_bytes(), word));
+    let text = code.as_bytes();
+    let tokens: Vec<Token> = Lexer::new(text, true).significant().collect();
+    let is = |at: usize, words: &[&str]| tokens.get(at).is_some_and(|t| words.iter().any(|word| t.is_word(text, word)));
     let mark = |at: usize, mark: u8| tokens.get(at).is_some_and(|token| token.is_mark(mark));
-    let star = |at: usize| tokens.get(at).is_some_and(|token| token.bytes(code.as_bytes()) == b"*");
-    let rows: Vec<usize> = (0..tokens.len()).filter(|at| is(*at, "new") || is(*at, "old")).collect();
-    if rows.iter().any(|at| mark(at + 1, b'.') && star(at + 2)) {
-        return Some(Taken::ByPlace);
-    }
-    // `f(NEW)`, `(OLD, NEW)`: what stands before and behind are brackets and commas.
-    let value = |at: &&usize| {
-        let before = **at > 0 && (mark(**at - 1, b'(') || mark(**at - 1, b','));
-        before && (mark(**at + 1, b')') || mark(**at + 1, b','))
-    };
-    rows.iter().find(value).map(|_| Taken::Whole)
+    let bytes = |at: usize| tokens.get(at).map_or(&b""[..], |token| token.bytes(text));
+    let compares = |at: usize| [&b"="[..], b"<>", b"!="].contains(&bytes(at));
+    let dynamic = || tokens.iter().any(|t| t.kind.is_text() && t.bytes(text).windows(2).any(|pair| pair == b".*"));
+    let taken = (1..tokens.len()).filter(|at| is(*at, &["new", "old"])).filter_map(|at| {
+        // `(NEW).*` is `NEW.*`.
+        let bracketed = mark(at - 1, b'(') && mark(at + 1, b')') && mark(at + 2, b'.') && bytes(at + 3) == b"*";
+        let starred = mark(at + 1, b'.') && bytes(at + 2) == b"*";
+        let (first, last) = if bracketed { (at - 1, at + 3) } else { (at, if starred { at + 2 } else { at }) };
+        let before = first.checked_sub(1)?;
+        // `ROW(NEW.*)` and `(NEW.*)` are compared like `NEW.*`.
+        let (mut outside, mut behind) = (before, last + 1);
+        while mark(outside, b'(') && mark(behind, b')') && outside > 0 {
+            (outside, behind) = (outside - 1, behind + 1);
+            outside -= usize::from(is(outside, &["row"]) && outside > 0);
+        }
+        let of_comparison = is(behind, &["is"]) || compares(behind) || compares(outside);
+        if of_comparison || (is(outside, &["from"]) && outside > 0 && is(outside - 1, &["distinct"])) {
+            return None;
+        }
+        let alone = mark(before, b'(') && mark(last + 1, b')');
+        let argument =
+            alone && before > 0 && tokens[before - 1].kind.is_name() && !is(before - 1, &["values", "row", "in"]);
+        match bracketed || starred {
+            // `f(NEW.*)` is `f(NEW)`.
+            true if argument => Some(Taken::Whole),
+            true => Some(Taken::ByPlace),
+            false if is(before, &["using"]) || (mark(before, b',') && !mark(last + 1, b'.')) => {
+                Some(if dynamic() { Taken::ByPlace } else { Taken::Whole })
+            }
+            false => (mark(before, b'(') && (mark(last + 1, b')') || mark(last + 1, b','))).then_some(Taken::Whole),
+        }
+    });
+    let taken: Vec<Taken> = taken.collect();
+    taken.iter().copied().find(|taken| *taken == Taken::ByPlace).or(taken.first().copied())
 }
 
 /// Columns of the table's row type, or of arrays of it: their values change with the table, and nobody shows them in the

@@ -47,7 +47,11 @@ fn changed(text: &str, statement: &Statement, context: &Context<'_>) -> Option<V
         Kind::Ddl if is(0, "create") => {
             let kind = (1..words.len()).find(|at| !any_of(*at, BEFORE_KIND))?;
             match () {
-                () if any_of(kind, &["index", "function", "procedure"]) => Some(Vec::new()),
+                () if is(kind, "index") => Some(Vec::new()),
+                // One that gives rows of a table under migration is read like the table, once it is known.
+                () if any_of(kind, &["function", "procedure"]) => {
+                    (!words.iter().any(|w| gives_rows(w, context))).then(Vec::new)
+                }
                 () if any_of(kind, &["table", "view", "sequence"]) => {
                     let named = if is(kind + 1, "if") { kind + 4 } else { kind + 1 };
                     // With its schema before it or not.
@@ -77,6 +81,12 @@ fn names_in(text: &str, statement: &Statement, context: &Context<'_>) -> Vec<Str
         .into_iter()
         .filter_map(|(_, name)| name)
         .collect()
+}
+
+/// Whether a word is a table under migration, or a function that gives rows of one.
+fn gives_rows(word: &str, context: &Context<'_>) -> bool {
+    let functions = context.rules.row_functions().map(|function| &function.name.name);
+    context.rules.names().iter().chain(functions).any(|name| name.as_str() == word)
 }
 
 /// Whether a relation of that name may be there already.

@@ -456,8 +456,12 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
         return create_rule(piece, cx);
     }
     if is("type") {
-        let mut rows = links(piece, cx).into_iter().filter(|(_, link)| *link == Link::Row);
-        rows.try_for_each(|(rules, _)| refuse_row_type(cx, rules, "CREATE TYPE"))?;
+        refuse_rows(piece, cx, "CREATE TYPE")?;
+    }
+    if piece.is_word(1, "domain") {
+        let behind = path_at(piece, 2).1;
+        let of = if piece.is_word(behind, "as") { behind + 1 } else { behind };
+        table_at(piece, cx, of).map_or(Ok(()), |rules| refuse_row_type(cx, rules, "CREATE DOMAIN"))?;
     }
     let Some(rules) = table_named(piece, cx) else {
         return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));
@@ -581,6 +585,12 @@ fn has_stored_rows(cx: &Context<'_>, rules: &TableRules) -> bool {
     rules.over && begins_as_stored(cx, view) && stored == view.columns.len()
 }
 
+/// A type's attributes of a row type.
+fn refuse_rows(piece: &Piece<'_>, cx: &Context<'_>, what: &str) -> Result<(), Refusal> {
+    let mut rows = links(piece, cx).into_iter().filter(|(_, link)| *link == Link::Row);
+    rows.try_for_each(|(rules, _)| refuse_row_type(cx, rules, what))
+}
+
 /// Values of the row type are kept as they are stored, and nothing turns them into the session's.
 fn refuse_row_type(cx: &Context<'_>, rules: &TableRules, what: &str) -> Result<(), Refusal> {
     if has_stored_rows(cx, rules) {
@@ -645,6 +655,9 @@ fn tend(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     let on_table = piece.is_word(1, "table") || (piece.is_word(1, "foreign") && piece.is_word(2, "table"));
     if on_table && piece.is_word(0, "alter") {
         return alter_table(piece, cx);
+    }
+    if piece.is_word(0, "alter") && piece.is_word(1, "type") {
+        refuse_rows(piece, cx, "ALTER TYPE")?;
     }
     let Some(rules) = table_named(piece, cx) else {
         return Ok(Kind::Passes("no name in it means a table under migration".to_owned()));

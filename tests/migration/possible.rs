@@ -208,7 +208,15 @@ async fn triggers_that_take_rows_by_place_are_refused() {
         ("INSERT INTO history VALUES (NEW.*)", &["trigger_takes_rows_by_place"][..], &[][..]),
         ("INSERT INTO history SELECT old . *", &["trigger_takes_rows_by_place"], &[]),
         ("INSERT INTO history (row) VALUES (to_jsonb(NEW))", &[], &["trigger_takes_whole_rows"]),
+        ("INSERT INTO history SELECT (NEW).*", &["trigger_takes_rows_by_place"], &[]),
+        ("INSERT INTO history VALUES (1, OLD.*)", &["trigger_takes_rows_by_place"], &[]),
+        ("EXECUTE ''INSERT INTO history SELECT ($1).*'' USING NEW", &["trigger_takes_rows_by_place"], &[]),
+        ("INSERT INTO history (row) VALUES (row_to_json(OLD.*)::jsonb)", &[], &["trigger_takes_whole_rows"]),
+        ("IF NEW.* IS DISTINCT FROM OLD.* THEN NEW.id := 1; END IF", &[], &[]),
+        ("IF (OLD.*) IS NOT DISTINCT FROM (NEW.*) THEN RETURN NULL; END IF", &[], &[]),
+        ("IF ROW(NEW.*) <> ROW(OLD.*) OR NEW = OLD THEN RETURN NULL; END IF", &[], &[]),
         ("INSERT INTO history (id) VALUES (NEW.id) -- NEW.*", &[], &[]),
+        ("INSERT INTO history (id, username) VALUES (NEW.id, NEW.username)", &[], &["trigger_names_column"]),
         ("IF NEW.id IS DISTINCT FROM OLD.id THEN INSERT INTO history (id) VALUES (OLD.id); END IF", &[], &[]),
     ] {
         // A comment ends with its line.

@@ -1094,6 +1094,7 @@ fn statements_of_one_query_run_together_where_no_name_changes_its_meaning() {
         "SET ROLE postgres",
         "SET crossfade.shape = 'new'",
         "DO 'BEGIN END'",
+        "CREATE FUNCTION all_users() RETURNS SETOF users LANGUAGE sql AS 'SELECT * FROM users'",
     ] {
         assert_eq!(says(&format!("{before}; {read}")), "E:0A000 Z:I", "{before}");
     }

@@ -113,6 +113,22 @@ fn a_column_that_may_come_in_mid_transaction_means_nothing_yet() {
 }
 
 #[test]
+fn no_value_of_the_row_type_is_kept_elsewhere() {
+    for sql in [
+        "CREATE TABLE notes (id int, author users)",
+        "CREATE TABLE notes (authors public.users[])",
+        "CREATE TYPE pair AS (one users, other users)",
+        "ALTER TYPE pair ADD ATTRIBUTE one users",
+        "ALTER TABLE posts ADD COLUMN IF NOT EXISTS author users",
+        "CREATE DOMAIN one_row AS users",
+        "CREATE DOMAIN one_row users CHECK (true)",
+    ] {
+        let made = rewritten(Phase::Verified, Shape::Old, Route::Old, sql).rewrite;
+        assert!(matches!(made, Rewrite::Refused(_)), "{sql}: {made:?}");
+    }
+}
+
+#[test]
 fn only_the_table_itself_is_touched() {
     for sql in [
         "SELECT username FROM other.users",

@@ -165,3 +165,10 @@ UPDATE users SET age = age
 
 CREATE TRIGGER early BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION public.as_it_is();;
 UPDATE users SET age = age
+
+--! refusable: values would have the columns that are stored
+CREATE DOMAIN one_row AS users
+
+--! refusable: values would have the columns that are stored
+CREATE TYPE pair AS (id int);;
+ALTER TYPE pair ADD ATTRIBUTE one users
