@@ -1,0 +1,255 @@
+//! The sync trigger: what keeps both sides of a row in step, whoever writes it.
+//!
+//! Its text is the definition of "in step" (see `docs/decisions/0001-the-sync-trigger-is-the-floor.md`).
+
+use serde::Serialize;
+
+use super::{Lock, Step};
+use crate::migration::resolve::Migration;
+use crate::migration::text::{
+    all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step, over_new, over_old,
+};
+use crate::migration::walk::key_json;
+use crate::migration::{Invalid, LensColumn, Misfits, Phase};
+
+/// What the sync trigger does with a row whose old value does not fit, and which side wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncMode {
+    /// Until verified: the row is recorded in quarantine, its new column is NULL. Old wins.
+    Quarantine,
+    /// From ramping on: such a write is refused with PostgreSQL's own error, unless the old storage answers for it.
+    /// Old wins.
+    Strict,
+    /// On the way to contracting: such a write is refused. Old wins.
+    Refusing,
+    /// From contracting on: new wins.
+    Contracting,
+}
+
+/// The mode that the trigger must have before that phase begins; `None` where it is left as it is, or is not there.
+pub fn sync_mode(phase: Phase) -> Option<SyncMode> {
+    match phase {
+        Phase::DualWriting | Phase::Backfilling | Phase::Verified => Some(SyncMode::Quarantine),
+        Phase::Ramping | Phase::Soaking => Some(SyncMode::Strict),
+        Phase::Contracting => Some(SyncMode::Contracting),
+        Phase::Planned
+        | Phase::Shielded
+        | Phase::Expanded
+        | Phase::Contracted
+        | Phase::RollingBack
+        | Phase::RolledBack => None,
+    }
+}
+
+/// Puts the sync trigger on the table. (expanded → dual_writing)
+pub fn install_sync(migration: &Migration) -> Vec<Step> {
+    let table = migration.lens.table.quoted();
+    let trigger = migration.trigger();
+    let create = format!(
+        "CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION crossfade.{}()",
+        trigger.quoted(),
+        out_of_step(migration, "NEW"),
+        migration.sync_function().quoted()
+    );
+    vec![
+        set_sync_mode(migration, SyncMode::Quarantine),
+        Step {
+            name: "create trigger".into(),
+            statements: vec![create, format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {}", trigger.quoted())],
+            lock: Lock::ShareRowExclusive,
+            transactional: true,
+            done_when: Some(format!(
+                "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {}::regclass AND tgname = {} \
+                 AND tgenabled = 'A')",
+                literal(&table),
+                literal(trigger.as_str())
+            )),
+            note: "waits for every writer before it, so that every write behind it is covered".into(),
+        },
+    ]
+}
+
+/// Changes what the sync trigger does, without a table lock.
+pub fn set_sync_mode(migration: &Migration, mode: SyncMode) -> Step {
+    let note = match mode {
+        SyncMode::Quarantine => "keep new in step with old; what does not fit goes to quarantine",
+        SyncMode::Strict | SyncMode::Refusing if told(migration) && mode == SyncMode::Strict => {
+            "keep new in step with old; what does not fit goes to quarantine, and is read from the old column"
+        }
+        SyncMode::Strict | SyncMode::Refusing => "keep new in step with old; refuse what does not fit",
+        SyncMode::Contracting => "keep old in step with new",
+    };
+    Step {
+        name: format!(
+            "sync function, {}",
+            match mode {
+                SyncMode::Quarantine => "quarantine",
+                SyncMode::Strict => "strict",
+                SyncMode::Refusing => "refusing",
+                SyncMode::Contracting => "contracting",
+            }
+        ),
+        statements: vec![sync_function(migration, mode)],
+        lock: Lock::None,
+        transactional: true,
+        done_when: None,
+        note: note.into(),
+    }
+}
+
+/// The trigger's function.
+pub(super) fn sync_function(migration: &Migration, mode: SyncMode) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION crossfade.{}() RETURNS trigger LANGUAGE plpgsql AS {}",
+        migration.sync_function().quoted(),
+        dollar_quoted(&sync_text(migration, mode))
+    )
+}
+
+/// The text of the trigger's function. Called only for rows that are out of step (see `text::out_of_step`); whatever it does, they
+/// are in step afterwards, in quarantine, or refused.
+pub(super) fn sync_text(migration: &Migration, mode: SyncMode) -> String {
+    let body = match mode {
+        SyncMode::Quarantine | SyncMode::Strict | SyncMode::Refusing => {
+            format!("{}{}", old_wins(migration), old_decides(migration, &misfit(migration, mode)))
+        }
+        SyncMode::Contracting => format!("{}{}", new_wins(migration), old_decides(migration, &refused(migration))),
+    };
+    format!("\nDECLARE\n  new_decides boolean;\nBEGIN\n{body}END\n")
+}
+
+/// Old decides, unless new was written and old was not.
+fn old_wins(migration: &Migration) -> String {
+    format!(
+        "  IF TG_OP = 'INSERT' THEN\n    new_decides := {old_null} AND NOT ({new_null});\n  \
+         ELSE\n    new_decides := {new_changed} AND NOT {old_changed};\n  END IF;\n  \
+         IF new_decides THEN\n{down}  END IF;\n",
+        old_null = all_null(&migration.lens.old),
+        new_null = all_null(&migration.lens.new),
+        new_changed = changed(&migration.lens.new),
+        old_changed = changed(&migration.lens.old),
+        down = assign_old(migration, "    "),
+    )
+}
+
+/// New decides, unless old was written and new was not, or old was written and does not fit: a proxy whose transaction
+/// began before contracting stores such a value beside NULL, and it must be refused rather than lost.
+///
+/// Where old had a default, it has moved to new: an old value in an INSERT was then given by the statement, and a new
+/// one perhaps not.
+fn new_wins(migration: &Migration) -> String {
+    let on_insert = match migration.carried.default {
+        Some(_) => all_null(&migration.lens.old),
+        None => format!("NOT ({})", all_null(&migration.lens.new)),
+    };
+    format!(
+        "  IF TG_OP = 'INSERT' THEN\n    new_decides := {on_insert};\n  \
+         ELSE\n    new_decides := NOT {old_changed} OR {new_changed}{fits};\n  END IF;\n  \
+         IF new_decides THEN\n{down}    RETURN NEW;\n  END IF;\n",
+        new_changed = changed(&migration.lens.new),
+        fits = all_fit(migration, "NEW").map(|fits| format!(" AND ({fits})")).unwrap_or_default(),
+        old_changed = changed(&migration.lens.old),
+        down = assign_old(migration, "    "),
+    )
+}
+
+/// What becomes of a row whose old value does not fit, while both storages are complete or on their way to it.
+///
+/// | | until verified | from the first switch of reads on |
+/// |---|---|---|
+/// | `invalid = "reject"` | refused; where the old value is not what is written, quarantine | the same |
+/// | the old storage answers for it (`LensColumn::misfits`) | quarantine | quarantine |
+/// | else | quarantine | refused |
+fn misfit(migration: &Migration, mode: SyncMode) -> String {
+    match (&migration.invalid, mode) {
+        (Invalid::Reject, _) => format!(
+            "    IF TG_OP = 'INSERT' THEN\n{refused}    ELSIF {changed} THEN\n{refused}    END IF;\n{noted}",
+            refused = refused(migration),
+            changed = changed(&migration.lens.old),
+            noted = quarantined(migration),
+        ),
+        (_, SyncMode::Quarantine) => quarantined(migration),
+        (_, SyncMode::Strict) if told(migration) => quarantined(migration),
+        (_, SyncMode::Strict | SyncMode::Refusing | SyncMode::Contracting) => refused(migration),
+    }
+}
+
+/// Whether the old storage answers for what does not fit, as long as there is one.
+fn told(migration: &Migration) -> bool {
+    migration.lens.new.iter().all(|column| column.misfits != Misfits::Never)
+}
+
+/// What must hold before the last look at what does not fit: from then on no row that does not can come. `None` where that
+/// holds since reads may move. (soaking)
+pub fn refuse_misfits(migration: &Migration) -> Option<Step> {
+    let any = migration.lens.new.iter().any(|column| column.from.fits.is_some());
+    (any && told(migration)).then(|| set_sync_mode(migration, SyncMode::Refusing))
+}
+
+/// New follows old; `misfit` is done with what does not fit.
+fn old_decides(migration: &Migration, misfit: &str) -> String {
+    let mut text = String::new();
+    let safe: String = migration
+        .lens
+        .new
+        .iter()
+        .map(|column| {
+            format!("  NEW.{} := {};\n", column.stored().quoted(), over_old(migration, &column.from.safe, "NEW"))
+        })
+        .collect();
+    if let Some(fits) = all_fit(migration, "NEW") {
+        text.push_str(&format!("  IF NOT ({fits}) THEN\n{misfit}  END IF;\n"));
+    }
+    text.push_str(&safe);
+    text.push_str("  RETURN NEW;\n");
+    text
+}
+
+fn quarantined(migration: &Migration) -> String {
+    format!(
+        "    PERFORM crossfade.note_misfit({}, {}, {});\n",
+        literal(migration.name.as_str()),
+        key_json(migration, "NEW"),
+        misfit_text(migration, "NEW")
+    )
+}
+
+/// PostgreSQL's own error, by the assignment itself; where that would cut in silence (trailing blanks), one like it.
+fn refused(migration: &Migration) -> String {
+    let mut text = assign_new(migration, "    ");
+    text.push_str(&format!(
+        "    RAISE EXCEPTION USING ERRCODE = '22001', MESSAGE = {};\n",
+        misfit_text(migration, "NEW")
+    ));
+    text
+}
+
+fn assign_new(migration: &Migration, indent: &str) -> String {
+    let one = |column: &LensColumn| {
+        let value = over_old(migration, &column.from.assign, "NEW");
+        format!("{indent}NEW.{} := {value};\n", column.stored().quoted())
+    };
+    migration.lens.new.iter().map(one).collect()
+}
+
+fn assign_old(migration: &Migration, indent: &str) -> String {
+    let one = |column: &LensColumn| {
+        let value = over_new(migration, &column.from.assign, "NEW");
+        format!("{indent}NEW.{} := {value};\n", column.stored().quoted())
+    };
+    migration.lens.old.iter().map(one).collect()
+}
+
+fn all_null(columns: &[LensColumn]) -> String {
+    let each: Vec<String> = columns.iter().map(|column| format!("{} IS NULL", field("NEW", column.stored()))).collect();
+    each.join(" AND ")
+}
+
+fn changed(columns: &[LensColumn]) -> String {
+    let each: Vec<String> = columns
+        .iter()
+        .map(|column| distinct(&column.base_type_sql, &field("NEW", column.stored()), &field("OLD", column.stored())))
+        .collect();
+    if each.len() == 1 { each.concat() } else { format!("({})", each.join(" OR ")) }
+}
