@@ -561,6 +561,28 @@ async fn a_migration_of_a_table_that_was_dropped_can_be_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_renamed_is_not_rolled_back_until_it_has_its_name_again() {
+    let database = Database::new(10).await;
+    let before = database.definition().await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    // Another table takes its name: it is not the one that the migration is about.
+    database.sql("ALTER TABLE users RENAME TO people; CREATE TABLE users (id int)").await;
+    let told = "table public.users is called public.people now";
+    let tells = |status: &MigrationStatus| status.error.as_deref().is_some_and(|error| error.contains(told));
+    operator.until("a new name is told", tells).await;
+    operator.rollback().await;
+    let status = operator.until("a new name is told", tells).await;
+    assert_ne!(status.phase, Phase::RolledBack);
+    database.sql("DROP TABLE users; ALTER TABLE people RENAME TO users").await;
+    operator.until_phase(Phase::RolledBack).await;
+    assert_eq!(database.definition().await, before);
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_complete_that_is_held_can_still_be_rolled_back() {
     let database = Database::new(100).await;
     let before = database.definition().await;
@@ -891,6 +913,39 @@ async fn the_first_switch_of_reads_waits_for_who_may_still_write_a_misfit() {
     assert_eq!(operator.status().await.phase, Phase::Verified);
     database.sql("UPDATE users SET username = 'short ' || id WHERE id IN (7, 8)").await;
     operator.reads(10).await;
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_make_the_first_switch_of_reads_at_once_are_told_apart() {
+    let database = Database::new(50).await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    let both = tokio::join!(operator.try_reads(10), operator.try_reads(10), operator.try_reads(10));
+    for switched in [both.0, both.1, both.2] {
+        assert!(matches!(switched, Ok(_) | Err(Error::Conflict { .. })), "{switched:?}");
+    }
+    operator.reads(10).await;
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_whom_the_build_of_an_index_waits_for() {
+    let database = Database::new(50).await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    let (open, maker) = (database.client().await, database.client().await);
+    let report = "SET application_name = 'a long report'; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
+    open.batch_execute(report).await.unwrap();
+    maker.batch_execute("CREATE INDEX made_later ON users (username)").await.unwrap();
+    let status = operator.until_waiting("a long report").await;
+    assert!(status.waiting.as_deref().is_some_and(|text| text.contains("index ")), "{status:?}");
+    open.batch_execute("COMMIT").await.unwrap();
+    operator.until("nothing is waited for", |status| status.waiting.is_none()).await;
     process.shutdown().await;
 }
 

@@ -136,6 +136,18 @@ pub async fn detail(client: &Client, table: &QualifiedName) -> Result<Option<Tab
     row.map(|row| from_json(context, &row)).transpose()
 }
 
+/// Other tables than that one on which that function of ours stands as a trigger: where the table is now, when it was given
+/// another name or schema.
+pub async fn moved_to(client: &Client, table: &QualifiedName, function: &Ident) -> Result<Vec<String>, CatalogError> {
+    let sql = "SELECT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
+               JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'crossfade' AND p.proname = $1 \
+               AND t.tgparentid = 0 AND t.tgrelid IS DISTINCT FROM to_regclass($2)::oid ORDER BY 1";
+    let names = [function.as_str(), &table.quoted()];
+    let rows =
+        client.query(sql, &[&names[0], &names[1]]).await.map_err(postgres("look for a table that was renamed"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// What PostgreSQL knows of a type. `Err` in the inner result: PostgreSQL's complaint.
 pub async fn resolve_type(client: &Client, wanted: &str) -> Result<Result<ResolvedType, String>, CatalogError> {
     let context = "look up a type";

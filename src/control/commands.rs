@@ -386,7 +386,13 @@ async fn move_reads(session: &mut Session, row: &MigrationRow, share: Percent, a
 /// From here on a write that does not fit the new shape is refused: no read may be wrong.
 async fn begin_strict(session: &mut Session, row: &MigrationRow) -> Result<Horizon, Error> {
     let strict = ddl::set_sync_mode(&row.migration, SyncMode::Strict);
-    steps::run(session, &[strict], LOCK_TIMEOUT).await?;
+    let transaction = session.transaction().await?;
+    // One at a time: PostgreSQL does not replace a function that somebody else is replacing.
+    if let Some(since) = store::lock(&transaction, &row.name).await?.strict_since {
+        return Ok(Horizon(since));
+    }
+    steps::run_in(&transaction, &strict, LOCK_TIMEOUT).await?;
+    transaction.commit().await?;
     // Noted after the commit: a transaction that ran the older function has a smaller number.
     let horizon = fence::horizon(session.client()).await?;
     store::set_strict(session.client(), &row.name, Some(horizon.0)).await?;

@@ -16,13 +16,10 @@ use tracing::{info, warn};
 use super::db::{Session, Upstream};
 use super::driver::{Driver, Timing};
 use super::sidecar::Sidecar;
-use super::{Error, backoff, store};
+use super::{Error, MIGRATION_LOCK_CLASS, backoff, store};
 
 /// The coordinator's advisory lock ("crossf" and 1).
 const COORDINATOR_LOCK: i64 = 0x6372_6f73_7366_0001;
-
-/// The class of the migrations' advisory locks ("xfad").
-const MIGRATION_LOCK_CLASS: i32 = 0x7866_6164;
 
 /// How often a process that does not coordinate tries to, and one that does looks whether it still may.
 const POLL: Duration = Duration::from_secs(1);

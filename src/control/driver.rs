@@ -335,7 +335,9 @@ impl<S: Sidecar> Driver<S> {
                 missing |= !steps::is_done(self.session.client(), step).await?;
             }
             if missing {
-                info!(migration = %row.name, "builds what the old column got meanwhile on the new one");
+                let text = "builds what the old column got meanwhile on the new one";
+                info!(migration = %row.name, "{text}");
+                self.say(Some(text)).await?;
                 steps::run(&mut self.session, built, self.timing.lock_timeout).await?;
             }
         }
@@ -418,6 +420,7 @@ impl<S: Sidecar> Driver<S> {
         if !missing {
             return Ok(false);
         }
+        facts::present_detail(&self.session, row).await?;
         let text = "the sync trigger was missing or disabled; it is put back, and every row is compared again";
         warn!(migration = %row.name, "sync trigger was missing or disabled");
         let mode = match ddl::sync_mode(row.phase) {
@@ -543,6 +546,7 @@ impl<S: Sidecar> Driver<S> {
         };
         let facts = facts::gather(&self.session, row, true).await?;
         facts::refuse_if_blocked("the migration cannot be rolled back", gate::blockers(&facts, to))?;
+        facts::refuse_if_moved(&self.session, row).await?;
         // Of a table that is gone there is nothing to turn back.
         let there = facts::detail(&self.session, row).await?.is_some();
         if there && matches!(row.phase, Phase::Ramping | Phase::Soaking) {
@@ -562,6 +566,7 @@ impl<S: Sidecar> Driver<S> {
         if let Some(wait) = self.unsettled(row).await? {
             return Ok(wait);
         }
+        facts::refuse_if_moved(&self.session, row).await?;
         let detail = facts::detail(&self.session, row).await?;
         let rollback = detail.map(|detail| ddl::rollback(&row.migration, &detail)).unwrap_or_default();
         self.carry_out(row, &rollback, Phase::RolledBack, "the new column is gone").await

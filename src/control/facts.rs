@@ -77,13 +77,29 @@ pub async fn detail(session: &Session, row: &MigrationRow) -> Result<Option<Tabl
 
 /// The same, where the table must be there.
 pub async fn present_detail(session: &Session, row: &MigrationRow) -> Result<TableDetail, Error> {
+    refuse_if_moved(session, row).await?;
     detail(session, row).await?.ok_or_else(|| {
         Error::conflict(
             format!("table {} does not exist any more", row.migration.lens.table),
-            "It was dropped or renamed while the migration was under way.",
+            "It was dropped while the migration was under way.",
             format!("Bring it back, or end the migration with: crossfade rollback {}", row.name),
         )
     })
+}
+
+/// Refuses where the table goes by another name than the migration knows: what is on it would be left there.
+pub async fn refuse_if_moved(session: &Session, row: &MigrationRow) -> Result<(), Error> {
+    let table = &row.migration.lens.table;
+    let moved = catalog::moved_to(session.client(), table, &row.migration.sync_function()).await?;
+    let Some(now) = moved.first() else { return Ok(()) };
+    Err(Error::conflict(
+        format!("table {table} is called {now} now"),
+        "It was given another name or schema while the migration was under way; the new column and the sync trigger are still on it.",
+        format!(
+            "Give it its name back, in psql: the migration goes on by itself, or is rolled back if that was asked for ({})",
+            row.name
+        ),
+    ))
 }
 
 /// What the latest full scan found, as far as it still counts: a sweep that is due makes it old.

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_postgres::GenericClient;
 
-use super::Error;
 use super::store;
+use super::{Error, MIGRATION_LOCK_CLASS};
 use crate::migration::Epoch;
 
 /// A transaction number: every transaction that began before it was noted has a smaller one, or none yet.
@@ -148,6 +148,45 @@ pub async fn long_lock_holders(
         .await?;
     let people: Vec<String> = rows.iter().map(person).collect();
     Ok((!people.is_empty()).then(|| format!("waits for a lock on {table}, held by {}", people.join("; "))))
+}
+
+/// How far the build of an index is that the session with a migration's lock is at, and whom that session waits for at this
+/// moment; `None` when there is neither.
+pub async fn driver_at(client: &impl GenericClient, migration: &str) -> Result<Option<String>, Error> {
+    let rows = client
+        .query(
+            "WITH driver AS (
+               SELECT d.pid, d.wait_event_type = 'Lock' AS waits FROM pg_locks l JOIN pg_stat_activity d USING (pid)
+                WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
+                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND l.classid::bigint = $1::int AND l.objid::bigint = hashtext($2)::bigint & 4294967295)
+             SELECT coalesce(a.pid, b.pid), coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
+                    coalesce(a.state, ''), a.xact_start, p.index_relid::regclass::text, p.phase,
+                    CASE WHEN p.blocks_total > 0 THEN p.blocks_done * 100 / p.blocks_total END
+               FROM driver d LEFT JOIN pg_stat_progress_create_index p USING (pid)
+               LEFT JOIN LATERAL unnest(CASE WHEN d.waits THEN pg_blocking_pids(d.pid) END) b (pid) ON true
+               LEFT JOIN pg_stat_activity a ON a.pid = b.pid
+              ORDER BY a.xact_start LIMIT 3",
+            &[&MIGRATION_LOCK_CLASS, &migration],
+        )
+        .await?;
+    let mut parts = Vec::new();
+    if let Some((index, phase)) =
+        rows.first().and_then(|row| Some((row.get::<_, Option<&str>>(5)?, row.get::<_, &str>(6))))
+    {
+        let share = rows[0].get::<_, Option<i64>>(7).map(|percent| format!(", {percent} %")).unwrap_or_default();
+        parts.push(format!("index {index}: {phase}{share}"));
+    }
+    // A prepared transaction is told as pid 0.
+    let blocking = rows.iter().filter_map(|row| match row.get::<_, Option<i32>>(0)? {
+        0 => Some("a prepared transaction".to_owned()),
+        _ => Some(person(row)),
+    });
+    let people: Vec<String> = blocking.collect();
+    if !people.is_empty() {
+        parts.push(format!("waits for {}", people.join("; ")));
+    }
+    Ok((!parts.is_empty()).then(|| parts.join("; ")))
 }
 
 fn person(row: &tokio_postgres::Row) -> String {

@@ -25,6 +25,9 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
+/// The class of the migrations' advisory locks ("xfad"): whoever holds a migration's drives it.
+const MIGRATION_LOCK_CLASS: i32 = 0x7866_6164;
+
 /// The shortest wait before something is tried again.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 

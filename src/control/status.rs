@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_postgres::GenericClient;
 
-use super::Error;
 use super::store::{self, MigrationRow, Misfit, Progress, Proxy};
+use super::{Error, fence};
 use crate::migration::Phase;
 
 /// One migration.
@@ -144,6 +144,13 @@ async fn of_row(client: &impl GenericClient, row: MigrationRow) -> Result<Migrat
     let lens = &row.migration.lens;
     let names = |columns: &[crate::migration::LensColumn]| columns.iter().map(|c| c.name.to_string()).collect();
     let settled = store::behind(client, row.epoch).await?.is_empty();
+    let waiting = match row.waiting.clone() {
+        Some(text) => Some(match fence::driver_at(client, &row.name).await? {
+            Some(more) => format!("{text} ({more})"),
+            None => text,
+        }),
+        None => None,
+    };
     Ok(MigrationStatus {
         settled,
         next: next(&row, &progress, rows),
@@ -162,7 +169,7 @@ async fn of_row(client: &impl GenericClient, row: MigrationRow) -> Result<Migrat
             longest_ms: row.holds.longest_ms,
         },
         target: row.target.map(|target| target.name().to_owned()),
-        waiting: row.waiting,
+        waiting,
         error: row.error,
         backfill: backfill(&progress),
         verification: Verification {
