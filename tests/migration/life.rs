@@ -70,6 +70,23 @@ async fn after_the_contract_the_schema_is_that_of_a_real_rename() {
     assert_eq!(bench.rows(left).await, ["note_misfit"]);
 }
 
+#[tokio::test]
+async fn a_foreign_key_to_a_partitioned_table_is_one_constraint() {
+    let sql = "CREATE TABLE names (name varchar(255) PRIMARY KEY) PARTITION BY LIST (name);
+        CREATE TABLE names_a PARTITION OF names FOR VALUES IN ('a');
+        CREATE TABLE names_b PARTITION OF names FOR VALUES IN ('b');
+        INSERT INTO names VALUES ('a'), ('b');
+        CREATE TABLE users (id bigint PRIMARY KEY, username varchar(255) CONSTRAINT known REFERENCES names);
+        INSERT INTO users VALUES (1, 'a'), (2, 'b');";
+    let bench = bench(sql, &narrower()).await;
+    let migration = bench.contracting().await;
+    bench.sql("INSERT INTO users (id, username) VALUES (3, 'b')").await;
+    bench.contract(&migration).await;
+    let sql = "SELECT conname, confrelid::regclass, convalidated FROM pg_constraint \
+               WHERE conrelid = 'users'::regclass AND contype = 'f' AND conparentid = 0";
+    assert_eq!(bench.rows(sql).await, ["known|names|t"]);
+}
+
 #[track_caller]
 fn pretty(expected: &str, found: &str) {
     let only = |a: &str, b: &str| {

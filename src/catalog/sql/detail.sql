@@ -113,7 +113,7 @@ SELECT jsonb_build_object(
               WHEN 'array' THEN to_jsonb(con) -> 'confdelsetcols' ELSE '[]' END) AS k(num)
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num::int), '[]')) END,
       'comment', obj_description(con.oid, 'pg_constraint')) ORDER BY con.conname COLLATE "C")
-    FROM pg_constraint con WHERE con.conrelid = c.oid), '[]'),
+    FROM pg_constraint con WHERE con.conrelid = c.oid AND con.conparentid = 0), '[]'),
   'referenced_by', coalesce((
     SELECT jsonb_agg(jsonb_build_object(
       'table', (SELECT jsonb_build_object('schema', fn.nspname, 'name', f.relname) FROM pg_class f
@@ -122,7 +122,7 @@ SELECT jsonb_build_object(
       'columns', (
         SELECT jsonb_agg(a.attname ORDER BY k.place) FROM unnest(con.confkey) WITH ORDINALITY AS k(num, place)
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num)) ORDER BY con.conname COLLATE "C")
-    FROM pg_constraint con WHERE con.confrelid = c.oid AND con.contype = 'f'), '[]'),
+    FROM pg_constraint con WHERE con.confrelid = c.oid AND con.contype = 'f' AND con.conparentid = 0), '[]'),
   'triggers', coalesce((
     SELECT jsonb_agg(jsonb_build_object(
       'name', tg.tgname,
