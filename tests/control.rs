@@ -325,7 +325,7 @@ async fn the_schema_is_made_once_however_often_it_is_asked_for() {
     for result in futures_util::future::join_all(made).await {
         result.unwrap();
     }
-    assert_eq!(database.number("SELECT version::bigint FROM crossfade.version").await, 2);
+    assert_eq!(database.number("SELECT version::bigint FROM crossfade.version").await, 3);
     // An application role may call what the trigger calls, and touch nothing else.
     database.sql("DROP ROLE IF EXISTS control_app; CREATE ROLE control_app").await;
     let application = database.client().await;
@@ -914,6 +914,24 @@ async fn the_first_switch_of_reads_waits_for_who_may_still_write_a_misfit() {
     database.sql("UPDATE users SET username = 'short ' || id WHERE id IN (7, 8)").await;
     operator.reads(10).await;
     process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_noted_for_roles_that_may_call_no_function() {
+    let database = Database::new(50).await;
+    let hardened = "DROP ROLE IF EXISTS clerk_of_control; CREATE ROLE clerk_of_control; GRANT ALL ON users TO clerk_of_control; \
+                    ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC";
+    database.sql(hardened).await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    let clerk = process.client(&database).await;
+    clerk.batch_execute("SET ROLE clerk_of_control").await.unwrap();
+    clerk.batch_execute("UPDATE users SET username = repeat('x', 150) WHERE id = 7").await.unwrap();
+    assert_eq!(operator.status().await.quarantine.rows, 1);
+    process.shutdown().await;
+    database.sql("DROP OWNED BY clerk_of_control; DROP ROLE clerk_of_control").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -781,9 +781,9 @@ fn wrong_column(change: &ColumnChange, detail: &TableDetail, column: &Column) ->
     for reference in detail.referenced_by.iter().filter(|reference| reference.columns.contains(&column.name)) {
         found.push(Blocker::new(
             "referenced",
-            format!("foreign key {} of {} points at column {name:?}", reference.name, reference.table),
+            format!("foreign key {} of {} goes by an index with column {name:?}", reference.name, reference.table),
             "Dropping the column would need the foreign key dropped first, and nothing is dropped with CASCADE.",
-            "Drop the foreign key, or point it at another column.",
+            "Drop the foreign key, or let it go by a unique index without the column.",
         ));
     }
     let set_default = |key: &ForeignKey| key.on_delete == "d" || key.on_update == "d";

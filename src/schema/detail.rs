@@ -208,7 +208,7 @@ pub struct Reference {
     pub table: QualifiedName,
     /// Its name.
     pub name: Ident,
-    /// The columns of this table that it points at.
+    /// The columns of this table that it points at, and the others of the index that it goes by.
     pub columns: Vec<Ident>,
 }
 

@@ -70,6 +70,13 @@ async fn what_depends_on_the_column_is_named() {
         &["referenced"],
     )
     .await;
+    check(
+        "CREATE TABLE users (id int NOT NULL, username varchar(255)); CREATE UNIQUE INDEX u ON users (id) INCLUDE (username);
+         CREATE TABLE posts (author int REFERENCES users (id)); ALTER TABLE users ADD PRIMARY KEY (id)",
+        narrower(),
+        &["referenced"],
+    )
+    .await;
     let with = |more: &str| format!("{USERS} {more}").leak() as &'static str;
     check(with("CREATE VIEW names AS SELECT username FROM users"), narrower(), &["dependent"]).await;
     check(with("CREATE MATERIALIZED VIEW names AS SELECT upper(username) FROM users"), narrower(), &["dependent"])

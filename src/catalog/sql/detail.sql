@@ -120,8 +120,8 @@ SELECT jsonb_build_object(
         JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE f.oid = con.conrelid),
       'name', con.conname,
       'columns', (
-        SELECT jsonb_agg(a.attname ORDER BY k.place) FROM unnest(con.confkey) WITH ORDINALITY AS k(num, place)
-        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num)) ORDER BY con.conname COLLATE "C")
+        SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a JOIN pg_index i ON i.indexrelid = con.conindid
+        WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey))) ORDER BY con.conname COLLATE "C")
     FROM pg_constraint con WHERE con.confrelid = c.oid AND con.contype = 'f' AND con.conparentid = 0), '[]'),
   'triggers', coalesce((
     SELECT jsonb_agg(jsonb_build_object(

@@ -33,7 +33,7 @@ pub const CHANNEL: &str = "crossfade";
 const BOOTSTRAP_LOCK: i64 = 0x6372_6f73_7366_6164;
 
 /// The steps that lead from an empty database to the schema of this version; the n-th makes version n.
-const VERSIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const VERSIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The oldest server that is supported.
 const SERVER_VERSION_MIN: i32 = 130_000;
