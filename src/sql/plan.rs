@@ -86,7 +86,10 @@ fn plan_masked(
         }
         tend::Kind::Renamed(renamed) => {
             reasons.push("its columns are stored as they are, under other names".to_owned());
-            return renamed.into_iter().try_for_each(|(range, name)| edits.replace(range, name).map_err(overlap));
+            return renamed.into_iter().try_for_each(|(range, name)| {
+                let name = set_apart(piece.source, &range, name);
+                edits.replace(range, name).map_err(overlap)
+            });
         }
         tend::Kind::Read => {}
     }
@@ -296,11 +299,27 @@ impl Plan<'_, '_> {
     }
 
     pub(super) fn replace(&mut self, range: Range<usize>, text: impl Into<String>) -> Result<(), Refusal> {
+        let text = set_apart(self.piece.source, &range, text.into());
         self.edits.replace(range, text).map_err(overlap)
     }
 
     pub(super) fn insert(&mut self, place: usize, text: impl Into<String>) -> Result<(), Refusal> {
-        self.edits.insert(place, text).map_err(overlap)
+        self.replace(place..place, text)
+    }
+}
+
+/// The text with a blank where it would run into what stands beside it: `FROM "users"left JOIN ...` needs none, and
+/// `FROM (...) AS usersleft JOIN ...` is another statement.
+fn set_apart(source: &str, range: &Range<usize>, text: String) -> String {
+    let part_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_$\"'".contains(byte) || !byte.is_ascii();
+    let (source, bytes) = (source.as_bytes(), text.as_bytes());
+    let before = range.start.checked_sub(1).and_then(|at| source.get(at));
+    let glued = |a: Option<&u8>, b: Option<&u8>| a.is_some_and(part_of_word) && b.is_some_and(part_of_word);
+    match (glued(before, bytes.first()), glued(bytes.last(), source.get(range.end))) {
+        (false, false) => text,
+        (true, false) => format!(" {text}"),
+        (false, true) => format!("{text} "),
+        (true, true) => format!(" {text} "),
     }
 }
 

@@ -259,3 +259,26 @@ DELETE FROM users AS u WHERE users.username = 'x'
 
 --! auto: old
 UPDATE members AS m SET name = 'x' WHERE members.age = '1' RETURNING m.id
+
+--! group: quoted names without blanks beside them
+select"username"from"users"order by 1
+
+select"username"from"users"where"id"=1
+
+select o.id,"users"."username"from orders o left join"users"on"users".id=o.user_id order by 1
+
+select email, o.id from "users"left join orders o on o.user_id=3 and username is not null order by 1, 2
+
+select email from "users"full join orders o on o.user_id="users".id and username<>'bob'order by 1
+
+select username"x"from users order by 1
+
+select u.username"X"from"users"as"u"where"u"."username"<>'bob'order by"u"."username"
+
+update"users"set"username"='zed'where"username"='bob'returning"username"
+
+delete from"users"where"username"='nobody'
+
+insert into"users"("username","email")values('new','new@example.org')returning"username"
+
+table"users"order by 1
