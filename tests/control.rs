@@ -935,6 +935,66 @@ async fn what_does_not_fit_is_noted_for_roles_that_may_call_no_function() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_changed_past_the_proxy_stands_in_the_way() {
+    let database = Database::new(50).await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    let changes = [
+        (
+            "ALTER TABLE users ALTER username SET DEFAULT 'x'",
+            "ALTER TABLE users ALTER username DROP DEFAULT",
+            "default_changed",
+        ),
+        ("COMMENT ON COLUMN users.username IS 'new'", "COMMENT ON COLUMN users.username IS NULL", "attributes_changed"),
+        (
+            "GRANT SELECT (username) ON users TO pg_monitor",
+            "REVOKE SELECT (username) ON users FROM pg_monitor",
+            "attributes_changed",
+        ),
+        ("CREATE TABLE child () INHERITS (users)", "DROP TABLE child", "not_an_ordinary_table"),
+        (
+            "ALTER TABLE users ADD CONSTRAINT later UNIQUE (username) DEFERRABLE",
+            "ALTER TABLE users DROP CONSTRAINT later",
+            "constraint",
+        ),
+    ];
+    for (change, back, code) in changes {
+        database.sql(change).await;
+        let error = operator.try_reads(10).await.unwrap_err();
+        assert!(error.detail().contains(code), "{change}: {error:?}");
+        database.sql(back).await;
+    }
+    operator.reads(100).await;
+    database.sql("COMMENT ON COLUMN users.username IS 'new'").await;
+    let error = operator.commands.complete(NAME, true, &operator.actor).await.unwrap_err();
+    assert!(error.detail().contains("attributes_changed"), "{error:?}");
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_is_compared_once_more_before_the_old_column_goes() {
+    let database = Database::new(50).await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    // Nothing of ours notices it: the trigger is silent for this one.
+    let bypass = "BEGIN; ALTER TABLE users DISABLE TRIGGER ALL; UPDATE users SET username = 'past us' WHERE id = 7; \
+                  ALTER TABLE users ENABLE ALWAYS TRIGGER \"~crossfade_users-handle\"; COMMIT";
+    database.sql(bypass).await;
+    operator.complete().await;
+    let alarms = "SELECT count(*) FROM crossfade.audit WHERE what = 'drift alarm'";
+    eventually("the alarm", async || database.number(alarms).await == 1).await;
+    let status = operator.status().await;
+    assert_eq!((status.phase, status.reads), (Phase::Ramping, 0));
+    assert_eq!(database.number("SELECT count(*) FROM users WHERE username = 'past us'").await, 1);
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_who_make_the_first_switch_of_reads_at_once_are_told_apart() {
     let database = Database::new(50).await;
     let process = Process::start(&database).await;

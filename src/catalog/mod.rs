@@ -4,6 +4,7 @@
 //! Expects a client made by [`connect`] or set up by [`settle`].
 
 mod preflight;
+mod roles;
 
 pub use preflight::{Preflight, Warning, preflight};
 

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{
     CatalogError, detail, functions_naming, load, may_silence_triggers, names_word, postgres, postgres_message,
-    resolve_type, volatility,
+    resolve_type, roles, volatility,
 };
 use crate::migration::ddl;
 use crate::migration::resolve::{self, Cast, Migration, ResolvedType, Types};
@@ -20,6 +20,9 @@ use crate::sql::lex::{Lexer, Token};
 
 /// The oldest PostgreSQL that is supported, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
+
+/// The largest table that may be written anew while everybody waits.
+const REWRITTEN_BYTES_MAX: i64 = 64 << 20;
 
 /// Rows at either end of the table whose values are sent there and back.
 const SAMPLE_ROWS: u32 = 5_000;
@@ -65,7 +68,9 @@ pub async fn preflight(client: &Client, spec: &MigrationSpec) -> Result<Prefligh
     found.blockers.extend(foreign_key_types(&detail));
     found.blockers.extend(not_owner(client, change).await?);
     found.blockers.extend(row_type_used(client, change).await?);
+    found.blockers.extend(rules_on_update(client, change).await?);
     found.warnings.extend(sees_no_sessions(client).await?);
+    found.warnings.extend(subscribed(client, change).await?);
     if detail.relation.column(&change.column).is_some() {
         found.look_at_dependents(client, change, &detail).await?;
         if let Some(types) = found.look_at_types(client, spec, &detail).await? {
@@ -219,11 +224,70 @@ impl Preflight {
             ));
             return Ok(None);
         }
+        self.look_at_domains(client, change, &old, &new).await?;
+        self.blockers.extend(roles::without_rights(client, change, &[&old, &new]).await?);
+        self.blockers.extend(roles::without_references(client, change).await?);
         let up = cast(client, &old, &new).await?;
         let down = cast(client, &new, &old).await?;
         self.try_expressions(client, spec, detail, &old, &new).await?;
         self.try_indexes(client, change, detail, &new).await?;
         Ok(self.blockers.is_empty().then_some(Types { old, new, up, down }))
+    }
+
+    /// A domain acts by itself on a column that a statement does not name, and on the rows that are there when it comes.
+    async fn look_at_domains(
+        &mut self,
+        client: &Client,
+        change: &ColumnChange,
+        old: &ResolvedType,
+        new: &ResolvedType,
+    ) -> Result<(), CatalogError> {
+        let sql = "WITH RECURSIVE layer (oid) AS (SELECT to_regtype($1)::oid UNION ALL \
+                   SELECT t.typbasetype FROM layer l JOIN pg_type t ON t.oid = l.oid WHERE t.typtype = 'd') \
+                   SELECT bool_or(t.typdefault IS NOT NULL), bool_or(t.typtype = 'd' AND t.typnotnull), \
+                   bool_or(EXISTS (SELECT FROM pg_constraint c WHERE c.contypid = t.oid)), pg_relation_size(to_regclass($2)) \
+                   FROM layer JOIN pg_type t USING (oid)";
+        // One that both have is asked about once.
+        let both = [(old, false), (new, true)];
+        let types = if old.type_sql == new.type_sql { &both[1..] } else { &both[..] };
+        for (of, is_new) in types.iter().copied() {
+            let names = [of.type_sql.as_str(), &change.table.quoted()];
+            let row = client.query_one(sql, &[&names[0], &names[1]]).await.map_err(postgres("look at a domain"))?;
+            let has = |at: usize| row.get::<_, Option<bool>>(at).unwrap_or(false);
+            let why = match (has(0), is_new && has(1)) {
+                (true, _) => {
+                    Some("has a default, which PostgreSQL stores in a column of it that a statement does not name")
+                }
+                (false, true) => Some("is NOT NULL, so a column of it cannot be added to a table with rows"),
+                (false, false) => None,
+            };
+            if let Some(why) = why {
+                self.blockers.push(Blocker::new(
+                    "domain",
+                    format!("type {} {why}", of.type_sql),
+                    "While both columns are there, statements name only one of them.",
+                    "Move that from the domain to the column: ALTER DOMAIN ... DROP, and ALTER TABLE ... ALTER COLUMN ... SET.",
+                ));
+            } else if is_new && has(2) {
+                let size = row.get::<_, Option<i64>>(3).unwrap_or(0);
+                let what = format!(
+                    "PostgreSQL writes the whole table anew when a column of the constrained domain {} is added",
+                    of.type_sql
+                );
+                if size > REWRITTEN_BYTES_MAX {
+                    self.blockers.push(Blocker::new(
+                        "domain",
+                        what,
+                        format!("Everybody would wait meanwhile, and the table has {} MB.", size >> 20),
+                        "Use the domain's base type and put its constraint on the column.",
+                    ));
+                } else {
+                    let todo = "Everybody waits meanwhile; the table is small.".to_owned();
+                    self.warnings.push(Warning { code: "domain", what, todo });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether `up`, `down` and `invalid` may be stored: each is tried as a generated column of an empty table.
@@ -639,6 +703,37 @@ async fn row_type_used(client: &Client, change: &ColumnChange) -> Result<Option<
             "They would have the columns that are stored, in both schemas: nothing turns them into a session's.",
             "Give that column a type of its own (CREATE TYPE), or drop it.",
         )
+    }))
+}
+
+/// The copy updates rows by a statement that a rule on UPDATE would change.
+async fn rules_on_update(client: &Client, change: &ColumnChange) -> Result<Option<Blocker>, CatalogError> {
+    let fires = if may_silence_triggers(client).await? { "AR" } else { "AO" };
+    let sql = "SELECT string_agg(r.rulename::text, ', ' ORDER BY r.rulename) FROM pg_rewrite r \
+               WHERE r.ev_class = to_regclass($1) AND r.ev_type = '2' AND strpos($2, r.ev_enabled::text) > 0";
+    let names = [&change.table.quoted(), fires];
+    let row = client.query_one(sql, &[&names[0], &names[1]]).await.map_err(postgres("look for rules"))?;
+    let rules: Option<String> = row.get(0);
+    Ok(rules.map(|rules| {
+        Blocker::new(
+            "rule_on_update",
+            format!("{} has rules on UPDATE: {rules}", change.table),
+            "The copy could not update rows: PostgreSQL rewrites its statement by them.",
+            "Grant the role SET on parameter session_replication_role (PostgreSQL 15 and up), or make triggers of them.",
+        )
+    }))
+}
+
+/// A table that a subscription fills: the publisher goes on sending the old column.
+async fn subscribed(client: &Client, change: &ColumnChange) -> Result<Option<Warning>, CatalogError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = to_regclass($1))";
+    let row = client.query_one(sql, &[&change.table.quoted()]).await.map_err(postgres("look for subscriptions"))?;
+    Ok(row.get::<_, bool>(0).then(|| Warning {
+        code: "subscribed",
+        what: format!("a subscription fills {}", change.table),
+        todo: "When the old column is gone its worker fails until the publisher's table has the new shape: change that one \
+               before `crossfade complete`."
+            .into(),
     }))
 }
 

@@ -76,6 +76,8 @@ pub struct Driver<S> {
     horizon: Option<(Epoch, Horizon)>,
     /// The moment after which every snapshot sees the whole copy, and the epoch it belongs to.
     copied: Option<(Epoch, Horizon)>,
+    /// The last comparison before the old column goes: the epoch it belongs to, and whether it found nothing.
+    compared: Option<(Epoch, bool)>,
     /// The moment from which on no row that does not fit can come any more, on the way to contracting.
     refusing: Option<(Epoch, Horizon)>,
     contended: u32,
@@ -97,6 +99,7 @@ impl<S: Sidecar> Driver<S> {
             timing,
             horizon: None,
             copied: None,
+            compared: None,
             refusing: None,
             contended: 0,
             failures: 0,
@@ -471,12 +474,37 @@ impl<S: Sidecar> Driver<S> {
             return self.advance(row, Phase::Soaking, "complete: all reads come from new storage").await;
         }
         self.follow_table(row).await?;
+        if let Some(wait) = self.compare_once_more(row).await? {
+            return Ok(wait);
+        }
         if let Some(wait) = self.refuse_misfits(row).await? {
             return Ok(wait);
         }
         let detail = facts::present_detail(&self.session, row).await?;
         let enter = ddl::enter_contracting(&row.migration, &detail);
         self.carry_out(row, &enter, Phase::Contracting, "complete: proxies stop naming the old column").await
+    }
+
+    /// Soaking, on the way to the contract: nobody has compared every row since it was asked for. Nothing where that found
+    /// nothing.
+    async fn compare_once_more(&mut self, row: &MigrationRow) -> Result<Option<Flow>, Error> {
+        match self.compared {
+            Some((of, true)) if of == row.epoch => return Ok(None),
+            Some((of, false)) if of == row.epoch => {}
+            Some(_) | None => {
+                store::start_scan(self.session.client(), &row.name).await?;
+                self.compared = Some((row.epoch, false));
+            }
+        }
+        self.say(Some("compares every row once more before the old column goes")).await?;
+        let scanned = self.sidecar.scan(&mut self.session, row, Pace::Full).await?;
+        if scanned.drift > 0 {
+            self.alarm(row, scanned.drift, &scanned.samples).await?;
+        } else if scanned.walked == Walked::Exhausted {
+            let clean = self.judge_scan(row).await?;
+            self.compared = Some((row.epoch, clean));
+        }
+        Ok(Some(Flow::Again))
     }
 
     /// From contracting on there is no place for what does not fit: such writes are refused, those that are under way

@@ -8,7 +8,7 @@ use super::fence;
 use super::store::{self, MigrationRow, Progress};
 use crate::catalog;
 use crate::migration::gate::{Blocker, Facts, Scan};
-use crate::migration::walk;
+use crate::migration::{Phase, changed, walk};
 use crate::schema::TableDetail;
 
 /// The facts about one migration at this moment, with `confirmed` as the caller knows it.
@@ -18,7 +18,19 @@ pub async fn gather(session: &Session, row: &MigrationRow, confirmed: bool) -> R
     let client = session.client();
     let progress = store::progress(client, &row.name).await?;
     let behind = fence::unsettled_proxies(client, row.epoch).await?;
-    let dependents = match detail(session, row).await? {
+    let detail = detail(session, row).await?;
+    let changed = match row.phase {
+        // Before the new column there is nothing to compare, and behind the contract the table is its users' own.
+        Phase::Planned | Phase::Shielded | Phase::Contracted | Phase::RollingBack | Phase::RolledBack => Vec::new(),
+        Phase::Expanded
+        | Phase::DualWriting
+        | Phase::Backfilling
+        | Phase::Verified
+        | Phase::Ramping
+        | Phase::Soaking
+        | Phase::Contracting => changed(&row.migration, detail.as_ref(), row.phase),
+    };
+    let dependents = match detail {
         Some(detail) => row
             .migration
             .lens
@@ -41,6 +53,7 @@ pub async fn gather(session: &Session, row: &MigrationRow, confirmed: bool) -> R
         quarantined: store::misfits_count(client, &row.name).await?.unsigned_abs(),
         rivals: Vec::new(),
         dependents,
+        changed,
         confirmed,
     })
 }
@@ -65,7 +78,12 @@ async fn recheck_alone(session: &mut Session, row: &MigrationRow) -> Result<u64,
     transaction
         .batch_execute("SET LOCAL lock_timeout TO '100ms'; LOCK TABLE crossfade.quarantine IN SHARE ROW EXCLUSIVE MODE")
         .await?;
-    let left: i64 = transaction.query_one(walk::recheck(&row.migration).as_str(), &[]).await?.try_get(0)?;
+    let found = transaction.query_one(walk::recheck(&row.migration).as_str(), &[]).await?;
+    let (left, behind): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
+    if behind > 0 && row.phase == Phase::Backfilling {
+        // Later the scans in the background find them, and see first to it that nobody reads them.
+        store::repair(&transaction, &row.name).await?;
+    }
     transaction.commit().await?;
     Ok(left.unsigned_abs())
 }

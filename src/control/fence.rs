@@ -79,14 +79,7 @@ pub async fn older_transactions(client: &impl GenericClient, horizon: Horizon) -
         )
         .await?;
     Ok(Some(match prepared {
-        Some(row) => format!(
-            "waits for the prepared transaction '{}' (owner {}, database {}), prepared {}; COMMIT PREPARED or ROLLBACK \
-             PREPARED ends it",
-            row.get::<_, &str>(0),
-            row.get::<_, &str>(1),
-            row.get::<_, &str>(2),
-            moment(row.get(3)),
-        ),
+        Some(row) => format!("waits for {}", prepared_one(&row)),
         None => format!("waits until transaction {oldest} has ended, which pg_stat_activity does not show"),
     }))
 }
@@ -123,10 +116,20 @@ pub async fn lock_holders(client: &impl GenericClient, table: &str) -> Result<St
             &[&table],
         )
         .await?;
-    if rows.is_empty() {
+    let mut people: Vec<String> = rows.iter().map(person).collect();
+    // They have no process.
+    let prepared = client
+        .query(
+            "SELECT DISTINCT p.gid, p.owner::text, p.database::text, p.prepared
+               FROM pg_locks l JOIN pg_prepared_xacts p ON l.virtualtransaction = '-1/' || p.transaction::text
+              WHERE l.relation = to_regclass($1) AND l.granted ORDER BY p.prepared LIMIT 3",
+            &[&table],
+        )
+        .await?;
+    people.extend(prepared.iter().map(prepared_one));
+    if people.is_empty() {
         return Ok(format!("waits for a lock on {table}; the next attempt follows"));
     }
-    let people: Vec<String> = rows.iter().map(person).collect();
     Ok(format!("waits for a lock on {table}, held by {}", people.join("; ")))
 }
 
@@ -193,6 +196,15 @@ fn person(row: &tokio_postgres::Row) -> String {
     let (pid, user, application, state): (i32, &str, &str, &str) = (row.get(0), row.get(1), row.get(2), row.get(3));
     let since = row.get::<_, Option<OffsetDateTime>>(4).map(moment).unwrap_or_else(|| "an unknown time".to_owned());
     format!("pid {pid} (user {user}, application \"{application}\", {state}) since {since}")
+}
+
+fn prepared_one(row: &tokio_postgres::Row) -> String {
+    let (name, owner, database): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
+    format!(
+        "the prepared transaction '{name}' (owner {owner}, database {database}), prepared {}; COMMIT PREPARED or ROLLBACK \
+         PREPARED ends it",
+        moment(row.get(3))
+    )
 }
 
 fn moment(at: OffsetDateTime) -> String {

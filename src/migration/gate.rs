@@ -77,6 +77,8 @@ pub struct Facts {
     pub rivals: Vec<String>,
     /// Objects that make the contract impossible or that it would break, as PostgreSQL describes them.
     pub dependents: Vec<String>,
+    /// What became of the table that the migration cannot follow (see `migration::changed`).
+    pub changed: Vec<Blocker>,
     /// Whether the person confirmed the step that cannot be undone.
     pub confirmed: bool,
 }
@@ -97,6 +99,7 @@ impl Facts {
             quarantined: 0,
             rivals: Vec::new(),
             dependents: Vec::new(),
+            changed: Vec::new(),
             confirmed: true,
         }
     }
@@ -293,7 +296,7 @@ fn unsettled(facts: &Facts) -> Vec<Blocker> {
 
 /// New storage is not proved complete.
 fn incomplete(facts: &Facts) -> Vec<Blocker> {
-    let mut found = Vec::new();
+    let mut found = facts.changed.clone();
     if !facts.copied {
         found.push(Blocker::new(
             "not_copied",

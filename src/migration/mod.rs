@@ -2,6 +2,7 @@
 //!
 //! Pure. Knows no socket, no clock and no client SQL; what it derives is data for the rooms above.
 
+mod changed;
 mod coercion;
 pub(crate) mod copies;
 pub mod ddl;
@@ -19,6 +20,7 @@ pub mod spec;
 pub(crate) mod text;
 pub mod walk;
 
+pub use changed::changed;
 pub use expr::{Expr, ExprBuilder, ExprError};
 pub use gate::Blocker;
 pub use lens::{Conversion, Invalid, Lens, LensColumn, Misfits, OnUnsupported};

@@ -269,6 +269,11 @@ impl Migration {
         own_name(format!("{}_sync", mangled(self.name.as_str())))
     }
 
+    /// The function that gives the key of a row in quarantine, in the schema `crossfade`.
+    pub(crate) fn key_function(&self) -> Ident {
+        own_name(format!("{}_key", mangled(self.name.as_str())))
+    }
+
     /// The view that old sessions copy into once only the new storage is left (see `copies`).
     pub(crate) fn copy_view(&self) -> QualifiedName {
         copy_view(self.name.as_str())
@@ -679,11 +684,11 @@ fn no_column(change: &ColumnChange, detail: &TableDetail) -> Blocker {
 pub fn table_blockers(spec: &MigrationSpec, detail: &TableDetail) -> Vec<Blocker> {
     let change = spec.change.column();
     let mut found = Vec::new();
-    found.extend(wrong_table(change, detail));
+    found.extend(wrong_table(&change.table, detail));
     match detail.relation.column(&change.column) {
         None => found.push(no_column(change, detail)),
         Some(column) => {
-            found.extend(wrong_column(change, detail, column));
+            found.extend(wrong_column(detail, column));
             found.extend(null_for_not_null(change, column));
         }
     }
@@ -729,7 +734,7 @@ fn null_for_not_null(change: &ColumnChange, column: &Column) -> Option<Blocker> 
     })
 }
 
-fn wrong_table(change: &ColumnChange, detail: &TableDetail) -> Vec<Blocker> {
+pub(super) fn wrong_table(table: &QualifiedName, detail: &TableDetail) -> Vec<Blocker> {
     let mut found = Vec::new();
     let what = match detail.relation.kind {
         RelationKind::Table => None,
@@ -744,14 +749,14 @@ fn wrong_table(change: &ColumnChange, detail: &TableDetail) -> Vec<Blocker> {
     if let Some(what) = what {
         found.push(Blocker::new(
             "not_an_ordinary_table",
-            format!("{} is {what}", change.table),
+            format!("{table} is {what}"),
             "Only ordinary tables can be migrated so far.",
             "Nothing can be done in this version.",
         ));
     } else if detail.relation.primary_key.is_empty() {
         found.push(Blocker::new(
             "no_primary_key",
-            format!("{} has no primary key", change.table),
+            format!("{table} has no primary key"),
             "The copy walks the table by its primary key, and rows in quarantine are named by it.",
             "Add one: CREATE UNIQUE INDEX CONCURRENTLY, then ALTER TABLE ... ADD PRIMARY KEY USING INDEX.",
         ));
@@ -759,9 +764,9 @@ fn wrong_table(change: &ColumnChange, detail: &TableDetail) -> Vec<Blocker> {
     found
 }
 
-fn wrong_column(change: &ColumnChange, detail: &TableDetail, column: &Column) -> Vec<Blocker> {
+pub(super) fn wrong_column(detail: &TableDetail, column: &Column) -> Vec<Blocker> {
     let mut found = Vec::new();
-    let name = change.column.as_str();
+    let name = column.name.as_str();
     if column.generated || column.identity {
         found.push(Blocker::new(
             "generated_column",

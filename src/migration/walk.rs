@@ -4,7 +4,7 @@
 //! up by `catalog::settle`.
 
 use super::resolve::{KeyColumn, Migration};
-use super::text::{differs, field, literal, misfit_text, out_of_step, over_old};
+use super::text::{differs, dollar_quoted, field, literal, misfit_text, out_of_step, over_old};
 use crate::schema::Ident;
 
 /// How many keys of drifted rows a page of the drift scan reports.
@@ -50,7 +50,7 @@ pub fn copy(migration: &Migration) -> Walk {
          ), misfit AS (\n\
          INSERT INTO crossfade.quarantine (migration, key, error)\n\
          SELECT {name}, p.\"~key\", p.\"~misfit\" FROM locked AS p WHERE p.\"~misfit\" IS NOT NULL\n\
-         ON CONFLICT (migration, key) DO NOTHING\n\
+         ON CONFLICT DO NOTHING\n\
          )\n\
          SELECT {last} AS last_key, (SELECT count(*) FROM page) AS rows,\n\
          (SELECT count(*) FROM changed) AS changed, \
@@ -85,13 +85,15 @@ pub fn drift(migration: &Migration) -> Walk {
     walk(migration, &columns, &tail)
 }
 
-/// Takes out of quarantine what fits by now or is gone. Takes no parameters; returns one row: `left bigint`, what is
-/// left in quarantine.
+/// Takes out of quarantine what fits by now and is in step, or is gone. Takes no parameters; returns one row: `left
+/// bigint`, what is left in quarantine, and `behind bigint`, how many rows of those would fit and were not converted when
+/// they were written (whoever wrote them may not call what `up` calls): a sweep does it.
 ///
 /// A row that becomes a misfit while this runs may be taken out all the same; so a drift scan, which counts misfits in
 /// the table itself, has the last word.
 pub fn recheck(migration: &Migration) -> String {
     let name = literal(migration.name.as_str());
+    let (differs, misfit) = (differs(migration, "t"), misfit_text(migration, "t"));
     let same: Vec<String> = migration
         .key
         .iter()
@@ -101,13 +103,14 @@ pub fn recheck(migration: &Migration) -> String {
     format!(
         "WITH solved AS (\n\
          DELETE FROM crossfade.quarantine AS q WHERE q.migration = {name} AND NOT EXISTS (\n\
-         SELECT FROM ONLY {table} AS t WHERE {same} AND {misfit} IS NOT NULL)\n\
+         SELECT FROM ONLY {table} AS t WHERE {same} AND ({misfit} IS NOT NULL OR {differs}))\n\
          RETURNING 1)\n\
          SELECT (SELECT count(*) FROM crossfade.quarantine AS q WHERE q.migration = {name})\n\
-         - (SELECT count(*) FROM solved) AS \"left\"",
+         - (SELECT count(*) FROM solved) AS \"left\",\n\
+         (SELECT count(*) FROM crossfade.quarantine AS q WHERE q.migration = {name} AND EXISTS (\n\
+         SELECT FROM ONLY {table} AS t WHERE {same} AND {misfit} IS NULL AND {differs})) AS behind",
         table = migration.lens.table.quoted(),
         same = same.join(" AND "),
-        misfit = misfit_text(migration, "t"),
     )
 }
 
@@ -116,16 +119,59 @@ pub fn recheck(migration: &Migration) -> String {
 /// `catalog::may_silence_triggers` says that it is allowed.
 pub const SILENCE_TRIGGERS: &str = "SET LOCAL session_replication_role = replica";
 
-/// The row's key as a JSON array: what `crossfade.quarantine.key` holds.
-pub(super) fn key_json(migration: &Migration, row: &str) -> String {
+/// The row's key as a JSON array: what `crossfade.quarantine.key` holds. Expects our settings: the key's text must be the
+/// same whoever writes it, and give the same key again.
+fn key_json(migration: &Migration, row: &str) -> String {
+    key_array(migration, |key| field(row, &key.name))
+}
+
+fn key_array(migration: &Migration, value: impl Fn(&KeyColumn) -> String) -> String {
     let part = |key: &KeyColumn| {
-        // An array goes in as one text: it must come out by `->>` as PostgreSQL reads it.
-        let text = if key.type_sql.ends_with(']') { "::text" } else { "" };
-        format!("{}{text}", field(row, &key.name))
+        // Anything else goes in as its text, which comes out by `->>` as PostgreSQL reads it.
+        let text = if INTEGERS.contains(&key.type_sql.as_str()) { "" } else { "::text" };
+        format!("{}{text}", value(key))
     };
     let parts: Vec<String> = migration.key.iter().map(part).collect();
     format!("pg_catalog.jsonb_build_array({})::text", parts.join(", "))
 }
+
+/// The row's key as [`key_json`] gives it, under the settings of whoever writes the row.
+pub(super) fn key_called(migration: &Migration, row: &str) -> String {
+    let parts = list(migration, |key| field(row, key));
+    format!("crossfade.{}({parts})", migration.key_function().quoted())
+}
+
+/// The function behind [`key_called`].
+pub(super) fn key_function(migration: &Migration) -> Vec<String> {
+    let types = key_types(migration);
+    let name = migration.key_function().quoted();
+    let numbered = |wanted: &KeyColumn| {
+        format!("${}", migration.key.iter().position(|key| key.name == wanted.name).map_or(1, |at| at + 1))
+    };
+    vec![
+        format!(
+            "CREATE OR REPLACE FUNCTION crossfade.{name}({types}) RETURNS text LANGUAGE sql STABLE {KEY_SETTINGS} AS {}",
+            dollar_quoted(&format!("SELECT {}", key_array(migration, numbered)))
+        ),
+        format!("GRANT EXECUTE ON FUNCTION crossfade.{name}({types}) TO PUBLIC"),
+    ]
+}
+
+/// Takes that function away.
+pub(super) fn drop_key_function(migration: &Migration) -> String {
+    format!("DROP FUNCTION IF EXISTS crossfade.{}({})", migration.key_function().quoted(), key_types(migration))
+}
+
+fn key_types(migration: &Migration) -> String {
+    migration.key.iter().map(|key| key.type_sql.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The settings of `catalog::settle` that values' texts depend on.
+const KEY_SETTINGS: &str = "SET search_path TO pg_catalog SET \"DateStyle\" TO 'ISO, YMD' SET \"IntervalStyle\" TO postgres \
+                            SET extra_float_digits TO 1 SET bytea_output TO hex";
+
+/// Types whose values JSON has as they are.
+const INTEGERS: &[&str] = &["smallint", "integer", "bigint"];
 
 fn walk(migration: &Migration, columns: &str, tail: &str) -> Walk {
     let keys = list(migration, |key| format!("t.{}", key.quoted()));

@@ -728,8 +728,11 @@ fn alters_harmlessly(piece: &Piece<'_>, changes: Changes) -> bool {
 fn adds_constraints(piece: &Piece<'_>) -> bool {
     let begins = ["constraint", "check", "unique", "foreign"];
     let other = ["exclude", "primary"].iter().any(|word| (1..piece.tokens.len()).any(|at| piece.is_word(at, word)));
+    // A twin would be checked at once.
+    let has = |word: &str| (1..piece.tokens.len()).any(|at| piece.is_word(at, word) && !piece.is_word(at - 1, "not"));
+    let later = has("unique") && (has("deferrable") || has("deferred"));
     let adds = |at: usize| piece.is_word(at, "add") && begins.iter().any(|word| piece.is_word(at + 1, word));
-    !other && actions(piece).into_iter().all(adds)
+    !other && !later && actions(piece).into_iter().all(adds)
 }
 
 /// Where each action of an ALTER TABLE begins.

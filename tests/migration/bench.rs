@@ -22,7 +22,8 @@ const BOOTSTRAP: &str = "
     GRANT USAGE ON SCHEMA crossfade TO PUBLIC;
     CREATE TABLE crossfade.quarantine (
         migration text NOT NULL, key text NOT NULL, error text NOT NULL,
-        noted_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (migration, key));
+        noted_at timestamptz NOT NULL DEFAULT now());
+    CREATE UNIQUE INDEX ON crossfade.quarantine (migration, hashtextextended(key, 0), hashtextextended(key, 1));
     CREATE FUNCTION crossfade.note_misfit(migration text, key text, error text) RETURNS void
         LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
         AS 'INSERT INTO crossfade.quarantine VALUES ($1, $2, $3) ON CONFLICT DO NOTHING';";

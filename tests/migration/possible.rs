@@ -1,6 +1,6 @@
 //! What preflight finds in the way, and that looking changes nothing.
 
-use crate::bench::{bench, file, narrower};
+use crate::bench::{bench, file, narrower, retype};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, username varchar(255), email text);";
 
@@ -266,6 +266,42 @@ async fn who_does_not_own_the_table_is_told() {
     let warnings: Vec<&str> = bench.preflight().await.warnings.iter().map(|warning| warning.code).collect();
     assert!(warnings.contains(&"sees_no_sessions"), "{warnings:?}");
     bench.control.batch_execute("RESET ROLE; DROP ROLE stranger").await.unwrap();
+}
+
+#[tokio::test]
+async fn domains_that_act_by_themselves_are_refused() {
+    let of = |domain: &str| {
+        let sql = format!("CREATE DOMAIN d AS {domain}; CREATE TABLE users (id int PRIMARY KEY, username d)");
+        sql.leak() as &'static str
+    };
+    let same = || narrower().replace("type='varchar(100)'\n", "").replace("type = \"varchar(100)\"\n", "");
+    check(of("text DEFAULT 'x'"), same(), &["domain"]).await;
+    check(of("text NOT NULL"), same(), &["domain"]).await;
+    check(of("text"), same(), &[]).await;
+    let bench = bench(of("text CHECK (value <> '')"), &same()).await;
+    let found = bench.preflight().await;
+    assert!(found.blockers.is_empty(), "{:?}", found.blockers);
+    assert!(found.warnings.iter().any(|warning| warning.code == "domain"), "{:?}", found.warnings);
+}
+
+#[tokio::test]
+async fn roles_that_may_not_call_what_converts_are_named() {
+    let sql = "CREATE SCHEMA util; CREATE TYPE util.mood AS ENUM ('sad', 'ok');
+         CREATE FUNCTION util.norm(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT upper($1)';
+         REVOKE EXECUTE ON FUNCTION util.norm(text) FROM PUBLIC;
+         CREATE TABLE users (id int PRIMARY KEY, username text); GRANT SELECT, INSERT ON users TO PUBLIC";
+    let up = "table='users'\ncolumn='username'\nto='handle'\nup='util.norm(username)'\ndown='util.norm(handle)'";
+    check(sql, file(up), &["role_lacks_privilege", "role_lacks_privilege"]).await;
+    let to_mood = retype("table='users'\ncolumn='username'\ntype='util.mood'");
+    check(sql, to_mood.clone(), &["role_lacks_privilege"]).await;
+    check(format!("{sql}; GRANT USAGE ON SCHEMA util TO PUBLIC").leak(), to_mood, &[]).await;
+}
+
+#[tokio::test]
+async fn rules_that_the_copy_would_meet_are_refused() {
+    let sql =
+        format!("{USERS} CREATE RULE r AS ON UPDATE TO users DO ALSO NOTHING; ALTER TABLE users ENABLE ALWAYS RULE r");
+    check(sql.leak(), narrower(), &["rule_on_update"]).await;
 }
 
 #[tokio::test]

@@ -233,3 +233,56 @@ async fn an_up_of_the_users_is_computed_by_trying() {
     let (state, message) = bench.fails("UPDATE users SET username = 'y' WHERE id = 5").await;
     assert_eq!((state.as_str(), message.as_str()), ("22P02", "invalid input syntax for type integer: \"y\""));
 }
+
+#[tokio::test]
+async fn a_key_in_quarantine_names_its_row_whoever_noted_it() {
+    let keys = [
+        ("float8", "0.30000000000000004", "SET extra_float_digits = 0"),
+        ("interval", "'-1 day -3 hours'", "SET IntervalStyle = sql_standard"),
+        ("date", "'2024-03-04'", "SET DateStyle = 'SQL, DMY'"),
+        ("bytea", "repeat('y', 1900)::bytea", "SET bytea_output = escape"),
+        ("jsonb", "'\"a\"'", ""),
+        ("list", "'{1,2}'", ""),
+        ("int[]", "'{1,2}'", ""),
+        ("text", "repeat(chr(1), 900)", ""),
+        ("character(5)", "'ab'", ""),
+        ("numeric", "1.50", ""),
+        ("timestamptz", "'1880-01-01 00:00:00+00'", "SET TimeZone = 'Europe/Amsterdam'"),
+    ];
+    for (of, key, settings) in keys {
+        let schema = format!(
+            "CREATE DOMAIN list AS int[]; CREATE TABLE users (id {of} PRIMARY KEY, username varchar(255));
+             INSERT INTO users VALUES ({key}, 'short')"
+        );
+        let bench = bench(&schema, &narrower()).await;
+        let migration = bench.dual_writing().await;
+        bench.sql(&format!("{settings}; UPDATE users SET username = '{}'", long("x"))).await;
+        assert_eq!(bench.rows("SELECT count(*) FROM crossfade.quarantine").await, ["1"], "{of}");
+        assert_eq!(bench.recheck(&migration).await, 1, "{of}");
+        bench.sql(&format!("{settings}; UPDATE users SET username = 'short'")).await;
+        assert_eq!(bench.recheck(&migration).await, 0, "{of}");
+    }
+}
+
+#[tokio::test]
+async fn what_fits_and_was_not_converted_stays_in_quarantine() {
+    let schema = format!(
+        "{USERS} CREATE SCHEMA util; GRANT USAGE ON SCHEMA util TO PUBLIC;
+         CREATE FUNCTION util.norm(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT upper($1)';
+         CREATE FUNCTION util.back(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower($1)';
+         DROP ROLE IF EXISTS unprivileged; CREATE ROLE unprivileged; GRANT ALL ON users TO unprivileged"
+    );
+    let keys = "table='users'\ncolumn='username'\nto='handle'\nup='util.norm(username)'\ndown='util.back(handle)'";
+    let bench = bench(&schema, &file(keys)).await;
+    let migration = bench.dual_writing().await;
+    // At the start it would have been told.
+    bench.sql("REVOKE USAGE ON SCHEMA util FROM PUBLIC; SET ROLE unprivileged; SET search_path = public").await;
+    bench.sql("INSERT INTO users (id, username) VALUES (10, 'ten')").await;
+    bench.sql("RESET ROLE").await;
+    assert_eq!(bench.rows("SELECT username, handle FROM users WHERE id = 10").await, ["ten|NULL"]);
+    assert_eq!(bench.recheck(&migration).await, 1);
+    bench.complete_storage(&migration).await;
+    assert_eq!(bench.rows("SELECT username, handle FROM users WHERE id = 10").await, ["ten|TEN"]);
+    assert_eq!(bench.recheck(&migration).await, 0);
+    bench.sql("DROP OWNED BY unprivileged; DROP ROLE unprivileged").await;
+}

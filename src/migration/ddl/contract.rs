@@ -5,6 +5,7 @@ use super::twins::{carried_constraints, carried_indexes, validate};
 use super::{Lock, Step, column_exists, constraint_is, drop_function, forget_quarantine};
 use crate::migration::resolve::{LensFunction, Migration};
 use crate::migration::text::literal;
+use crate::migration::walk::drop_key_function;
 use crate::migration::{Blocker, LensColumn, copies};
 use crate::schema::{Constraint, ConstraintKind, Ident, Index, TableDetail};
 
@@ -153,6 +154,7 @@ pub fn contract(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>
     statements.extend(take_not_null_names(migration, detail));
     statements.extend(copies::after_contract(migration, detail));
     statements.push(format!("DROP FUNCTION IF EXISTS crossfade.{}()", migration.sync_function().quoted()));
+    statements.push(drop_key_function(migration));
     statements.extend(migration.functions.iter().filter(|f| !serves_contracted(migration, f)).map(drop_function));
     statements.push(forget_quarantine(migration));
     // Where the new column took the old one's name, the name of its storage is what is gone.

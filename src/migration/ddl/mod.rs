@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::resolve::{FunctionKind, LensFunction, Migration, VALUE};
 use super::text::{distinct, dollar_quoted, literal};
+use super::walk::drop_key_function;
 use super::{Expr, LensColumn, copies};
 use crate::schema::{ColumnDetail, Ident, TableDetail};
 
@@ -89,7 +90,7 @@ pub fn expand(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
 }
 
 /// What is carried over from the old column and is no constraint, index or default.
-fn attributes(migration: &Migration, column: &LensColumn, old: &ColumnDetail) -> Vec<String> {
+pub(super) fn attributes(migration: &Migration, column: &LensColumn, old: &ColumnDetail) -> Vec<String> {
     let alter = format!("ALTER TABLE {} ALTER COLUMN {}", migration.lens.table.quoted(), column.stored().quoted());
     let same_type = migration.carried.same_values;
     let mut statements = Vec::new();
@@ -199,6 +200,7 @@ pub fn rollback(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
         statements.push(format!("ALTER TABLE {table} DROP COLUMN IF EXISTS {}", new.stored().quoted()));
     }
     statements.push(format!("DROP FUNCTION IF EXISTS crossfade.{}()", migration.sync_function().quoted()));
+    statements.push(drop_key_function(migration));
     statements.extend(copies::drop(migration));
     statements.extend(migration.functions.iter().map(drop_function));
     statements.push(forget_quarantine(migration));

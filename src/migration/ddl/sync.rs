@@ -9,7 +9,7 @@ use crate::migration::resolve::Migration;
 use crate::migration::text::{
     all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step, over_new, over_old,
 };
-use crate::migration::walk::key_json;
+use crate::migration::walk::{key_called, key_function};
 use crate::migration::{Invalid, LensColumn, Misfits, Phase};
 
 /// What the sync trigger does with a row whose old value does not fit, and which side wins.
@@ -80,6 +80,11 @@ pub fn set_sync_mode(migration: &Migration, mode: SyncMode) -> Step {
         SyncMode::Strict | SyncMode::Refusing => "keep new in step with old; refuse what does not fit",
         SyncMode::Contracting => "keep old in step with new",
     };
+    let mut statements = Vec::new();
+    if all_fit(migration, "NEW").is_some() {
+        statements.extend(key_function(migration));
+    }
+    statements.push(sync_function(migration, mode));
     Step {
         name: format!(
             "sync function, {}",
@@ -90,7 +95,7 @@ pub fn set_sync_mode(migration: &Migration, mode: SyncMode) -> Step {
                 SyncMode::Contracting => "contracting",
             }
         ),
-        statements: vec![sync_function(migration, mode)],
+        statements,
         lock: Lock::None,
         transactional: true,
         done_when: None,
@@ -210,7 +215,7 @@ fn quarantined(migration: &Migration) -> String {
     format!(
         "    PERFORM crossfade.note_misfit({}, {}, {});\n",
         literal(migration.name.as_str()),
-        key_json(migration, "NEW"),
+        key_called(migration, "NEW"),
         misfit_text(migration, "NEW")
     )
 }

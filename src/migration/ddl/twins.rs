@@ -162,6 +162,10 @@ fn twin_index(migration: &Migration, detail: &TableDetail, index: &Index) -> Res
             "Drop it before, and build it on the new column after the migration.",
         )
     };
+    let of_index = |constraint: &&Constraint| index.constraint.as_ref() == Some(&constraint.name);
+    if detail.constraints.iter().find(of_index).is_some_and(|constraint| constraint.deferrable) {
+        return Err(underivable("Its constraint is deferrable, and a twin would be checked at once".to_owned()));
+    }
     ambiguous_when_unique(migration, index).map_err(underivable)?;
     let mut parts = Vec::new();
     for key in &index.keys {
