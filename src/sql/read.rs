@@ -223,6 +223,31 @@ impl Bounds {
     }
 }
 
+/// PostgreSQL takes STDIN and STDOUT for both ways of a COPY, readers take the one that fits. A file stands for the other one:
+/// which it is, is asked of the text itself.
+fn turn_copies(copy: &mut [u8], text: &[u8], tokens: &[Token]) {
+    let (mut depth, mut before, mut of_copy) = (0usize, None::<&Token>, false);
+    for token in tokens.iter().filter(|token| token.kind != TokenKind::Comment) {
+        if before.is_none_or(|before| before.kind == TokenKind::Mark(b';')) {
+            (depth, of_copy) = (0, token.is_word(text, "copy"));
+        }
+        match token.kind {
+            TokenKind::Mark(b'(') => depth += 1,
+            TokenKind::Mark(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let behind = |word: &str| before.is_some_and(|before| before.is_word(text, word));
+        if of_copy && depth == 0 {
+            if behind("to") && token.is_word(text, "stdin") {
+                fill(copy, token, b'x', Some(b'\''));
+            } else if behind("from") && token.is_word(text, "stdout") {
+                copy[token.start..token.end].copy_from_slice(b"stdin ");
+            }
+        }
+        before = Some(token);
+    }
+}
+
 /// The copy that readers read.
 fn blank(text: &[u8], tokens: &[Token]) -> String {
     let mut copy = text.to_vec();
@@ -261,6 +286,7 @@ fn blank(text: &[u8], tokens: &[Token]) -> String {
         }
         index += 1;
     }
+    turn_copies(&mut copy, text, tokens);
     // Every byte beyond ASCII stood in a token that was filled, or is a mark that no reader knows.
     copy.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
     String::from_utf8(copy).unwrap_or_default()

@@ -532,6 +532,9 @@ MERGE INTO app.users a USING public.users p ON a.id = p.id WHEN MATCHED THEN UPD
 COPY users (id, username) FROM STDIN
 --! copy: 70\tcopied\n71\tcopied2\n
 
+COPY users (username) FROM STDOUT
+--! copy: eve\n
+
 COPY users (username) FROM STDIN
 --! copy: copied\n
 
@@ -569,6 +572,10 @@ COPY users (username) FROM STDIN (FORMAT binary)
 --! copy: PGCOPY\n\xff\x0d\n\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x02bc\xff\xff
 
 COPY users (username) TO STDOUT
+
+COPY users (id, username) TO STDIN WITH DELIMITER E'\t' NULL AS E'\\N'
+
+COPY (SELECT username FROM users ORDER BY id) TO /* either way */ STDIN
 
 COPY users TO STDOUT
 
