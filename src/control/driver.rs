@@ -76,8 +76,8 @@ pub struct Driver<S> {
     horizon: Option<(Epoch, Horizon)>,
     /// The moment after which every snapshot sees the whole copy, and the epoch it belongs to.
     copied: Option<(Epoch, Horizon)>,
-    /// The last comparison before the old column goes: the epoch it belongs to, and whether it found nothing.
-    compared: Option<(Epoch, bool)>,
+    /// The comparison before the old column goes: nothing where it has not begun, and whether it is through and found nothing.
+    compared: Option<bool>,
     /// The moment from which on no row that does not fit can come any more, on the way to contracting.
     refusing: Option<(Epoch, Horizon)>,
     contended: u32,
@@ -309,7 +309,7 @@ impl<S: Sidecar> Driver<S> {
         if row.target == Some(Target::Contracted) {
             return self.toward_contract(row).await;
         }
-        self.refusing = None;
+        (self.refusing, self.compared) = (None, None);
         match self.follow_table(row).await {
             // In the way, and told, when the migration is to be completed.
             Err(Error::Blocked { blockers, .. }) => {
@@ -471,6 +471,7 @@ impl<S: Sidecar> Driver<S> {
         let next = if row.phase == Phase::Soaking { Phase::Contracting } else { Phase::Soaking };
         facts::refuse_if_blocked("the migration cannot be completed", gate::blockers(&facts, next))?;
         if next == Phase::Soaking {
+            self.compared = None;
             return self.advance(row, Phase::Soaking, "complete: all reads come from new storage").await;
         }
         self.follow_table(row).await?;
@@ -489,11 +490,11 @@ impl<S: Sidecar> Driver<S> {
     /// nothing.
     async fn compare_once_more(&mut self, row: &MigrationRow) -> Result<Option<Flow>, Error> {
         match self.compared {
-            Some((of, true)) if of == row.epoch => return Ok(None),
-            Some((of, false)) if of == row.epoch => {}
-            Some(_) | None => {
+            Some(true) => return Ok(None),
+            Some(false) => {}
+            None => {
                 store::start_scan(self.session.client(), &row.name).await?;
-                self.compared = Some((row.epoch, false));
+                self.compared = Some(false);
             }
         }
         self.say(Some("compares every row once more before the old column goes")).await?;
@@ -501,8 +502,7 @@ impl<S: Sidecar> Driver<S> {
         if scanned.drift > 0 {
             self.alarm(row, scanned.drift, &scanned.samples).await?;
         } else if scanned.walked == Walked::Exhausted {
-            let clean = self.judge_scan(row).await?;
-            self.compared = Some((row.epoch, clean));
+            self.compared = Some(self.judge_scan(row).await?);
         }
         Ok(Some(Flow::Again))
     }

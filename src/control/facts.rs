@@ -58,7 +58,7 @@ pub async fn gather(session: &Session, row: &MigrationRow, confirmed: bool) -> R
     })
 }
 
-/// Takes out of quarantine what fits by now or is gone. How many rows are left.
+/// Takes out of quarantine what fits by now and is in step, or is gone. How many rows are left.
 ///
 /// Whoever notes a misfit waits meanwhile: else a row that becomes one again at this very moment, in a transaction that
 /// is not seen yet, would be taken out for good. Where that cannot be had at once, nothing is taken out this time.

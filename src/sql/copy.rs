@@ -102,6 +102,10 @@ impl Plan<'_, '_> {
             self.reasons.push("every column that COPY names is stored as it is".to_owned());
             return Ok(());
         }
+        if self.piece.is_word(1, "binary") {
+            let why = "Its rows must be queried, and a query cannot be copied in this old way of writing it.";
+            return Err(refuse(rules, "COPY BINARY", why).hint("Write COPY ... TO ... WITH (FORMAT binary)."));
+        }
         self.reasons.push("COPY TO gives the columns that the session sees".to_owned());
         let relation = self.piece.text_of(name).to_owned();
         let whole = self.piece.range_of(table).end;

@@ -575,6 +575,10 @@ COPY users (username) TO STDOUT
 
 COPY users (id, username) TO STDIN WITH DELIMITER E'\t' NULL AS E'\\N'
 
+--! refusable: COPY BINARY of a query cannot be written
+--! tag-only
+COPY BINARY users TO STDOUT
+
 COPY (SELECT username FROM users ORDER BY id) TO /* either way */ STDIN
 
 COPY users TO STDOUT
