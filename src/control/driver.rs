@@ -344,10 +344,12 @@ impl<S: Sidecar> Driver<S> {
                 steps::run(&mut self.session, built, self.timing.lock_timeout).await?;
             }
         }
-        // What is there now has our own in it. Whatever else came meanwhile has not been looked at.
+        // What is there now has our own in it. Whatever else came meanwhile has not been looked at: what comes before this
+        // question is in the description behind it, what comes later makes it another one.
+        let now = catalog::hanging(self.session.client(), table).await?;
         let after = facts::present_detail(&self.session, row).await?;
         let same = ddl::build(&row.migration, &after).ok() == built.as_ref().ok().cloned();
-        self.followed = if same { Some(catalog::hanging(self.session.client(), table).await?) } else { None };
+        self.followed = same.then_some(now);
         let what = "what the old column has cannot be built on the new one";
         built.map(drop).or_else(|blockers| facts::refuse_if_blocked(what, blockers))
     }
