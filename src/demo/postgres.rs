@@ -16,6 +16,10 @@ use tempfile::TempDir;
 /// How long the server may take to accept its first connection.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Its input ends with this process, however that ends: then the server goes, and its folder.
+const KEEPER: &str = r#"trap "" INT HUP TERM; read -r _; kill -QUIT "$1" 2>/dev/null
+while kill -0 "$1" 2>/dev/null; do sleep 0.1; done; rm -rf "$2""#;
+
 /// The user that owns the throwaway database.
 pub const SUPERUSER: &str = "postgres";
 
@@ -24,6 +28,8 @@ pub const SUPERUSER: &str = "postgres";
 pub struct Postgres {
     scratch: TempDir,
     server: Child,
+    /// Ends the server where this process ends without doing so.
+    keeper: Child,
     binaries: PathBuf,
     port: u16,
 }
@@ -129,7 +135,14 @@ impl Postgres {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let mut started = Postgres { scratch, server, binaries: binaries.to_owned(), port };
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "sh", &server.id().to_string()])
+            .arg(scratch.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut started = Postgres { scratch, server, keeper, binaries: binaries.to_owned(), port };
         started.wait_until_ready()?;
         Ok(started)
     }
@@ -178,6 +191,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
         // Nothing in it is to be kept: the immediate way out.
         let pid = self.server.id().to_string();
         let _ = Command::new("kill").args(["-QUIT", &pid]).status();
