@@ -232,13 +232,21 @@ impl Session {
         self.batch_open = false;
         let text = message.body();
         host.statement(kind_of(text), Outcome::Passed);
-        if message.whole && may_deallocate(text) {
+        if message.whole && self.may_deallocate(text) {
             self.forget_deallocated(wire::query_text(text).unwrap_or_default());
         }
         // A simple query makes the server forget the unnamed statement.
         self.statements.put(b"", None);
         self.queue.push(Asked::Query, None);
         Taken::Pass
+    }
+
+    /// Whether there is anything to deallocate, and `DEALLOCATE` or `DISCARD` stands anywhere in a text, behind a comment or
+    /// another statement too.
+    fn may_deallocate(&self, text: &[u8]) -> bool {
+        let words: [&[u8]; 2] = [b"deallocate", b"discard"];
+        let says = |word: &&[u8]| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        self.statements.has_named() && words.iter().any(says)
     }
 
     /// Follows `DEALLOCATE` and `DISCARD`. A statement forgotten too early is asked for when it is used.
@@ -345,7 +353,7 @@ impl Session {
 
     /// What a text that is now on its way does to what the session knows.
     fn follow(&mut self, text: &[u8], statements: &sql::Statements) {
-        if may_deallocate(text) || statements.single().is_none() {
+        if self.may_deallocate(text) || statements.single().is_none() {
             self.forget_deallocated(text);
         }
         if statements.iter().any(|statement| changes_names(text, statement, self.view.unsettled)) {
@@ -373,7 +381,7 @@ impl Session {
         };
         let traits = Traits { kind: kind_of(read.text), ..Traits::UNKNOWN };
         if !self.reading {
-            if may_deallocate(read.text) {
+            if self.may_deallocate(read.text) {
                 self.forget_deallocated(read.text);
             }
             let note = self.remember(message.body(), read.name, traits, Sent::Original, Judged::Never);
@@ -396,7 +404,7 @@ impl Session {
         }
         let statements = sql::classify(read.text, self.view.standard_conforming_strings);
         traits.read_from(read.text, &statements);
-        if may_deallocate(read.text) {
+        if self.may_deallocate(read.text) {
             self.forget_deallocated(read.text);
         }
         let stamp = self.view.stamp;
@@ -446,7 +454,7 @@ impl Session {
         read: &wire::Parse<'_>,
         out: &mut Out,
     ) -> Option<Taken> {
-        let known = self.statements.get(b"").filter(|_| read.name.is_empty() && !may_deallocate(read.text))?;
+        let known = self.statements.get(b"").filter(|_| read.name.is_empty() && !self.may_deallocate(read.text))?;
         let same = known.is_of(message.body(), self.view.standard_conforming_strings);
         if !same || !matches!(known.judged, Judged::Touched(_)) || !self.is_fresh(host, known) {
             return None;
@@ -593,10 +601,4 @@ fn kind_of(text: &[u8]) -> StatementKind {
         Some(b'w' | b'v' | b't') if is(b"with") || is(b"values") || is(b"table") => StatementKind::Select,
         _ => StatementKind::Other,
     }
-}
-
-/// Whether a text begins like `DEALLOCATE` or `DISCARD`.
-fn may_deallocate(text: &[u8]) -> bool {
-    let text = text.trim_ascii_start();
-    text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"deal") || start.eq_ignore_ascii_case(b"disc"))
 }

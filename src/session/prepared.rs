@@ -305,6 +305,11 @@ impl Statements {
         Undo::Restore { name: name.into(), previous }
     }
 
+    /// Whether any has a name.
+    pub fn has_named(&self) -> bool {
+        !self.named.is_empty()
+    }
+
     /// `DEALLOCATE ALL`, which leaves the unnamed one.
     pub fn forget_named(&mut self) {
         self.named = HashMap::default();

@@ -454,6 +454,23 @@ fn a_stale_statement_is_prepared_again_and_again_where_that_is_skipped() {
 }
 
 #[test]
+fn a_statement_that_is_deallocated_behind_a_comment_is_forgotten() {
+    for text in ["/*x*/ deallocate all", "/* tag */ Discard All", "/**/ DEALLOCATE one"] {
+        let (mut session, mut world) = (session(), World::new());
+        run(&mut session, &mut world, "C P one SELECT username FROM users;C S");
+        run(&mut session, &mut world, "S 1;S Z I");
+        run(&mut session, &mut world, &format!("C Q {text}"));
+        run(&mut session, &mut world, "S C DISCARD ALL;S Z I");
+        world.migrate();
+        // Nothing of ours is prepared again under its name: what it is, the server says.
+        let sent = run(&mut session, &mut world, "C B - one;C E -;C S");
+        assert!(!sent.contains(">P one"), "{text}: {sent}");
+        let told = run(&mut session, &mut world, &format!("{};S Z I", names("")));
+        assert!(!told.contains(">P one"), "{text}: {told}");
+    }
+}
+
+#[test]
 fn an_answer_that_was_not_asked_for_ends_the_session() {
     check(&[("C Q SELECT 1", ">Q SELECT 1"), ("S 1", "<E 08P01 close")]);
     check(&[("S Z I", "<E 08P01 close")]);

@@ -22,7 +22,8 @@ pub fn parse_frame(body: &[u8]) -> Option<Parse<'_>> {
     let (name, rest) = c_string(body)?;
     let (text, types) = c_string(rest)?;
     let (count, oids) = types.split_first_chunk::<2>()?;
-    let count = usize::try_from(i16::from_be_bytes(*count)).ok()?;
+    // As PostgreSQL takes it: up to 65,535 parameters.
+    let count = usize::from(u16::from_be_bytes(*count));
     (oids.len() == count * 4).then_some(Parse { name, text, types })
 }
 
@@ -126,6 +127,16 @@ pub fn data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_parse_has_up_to_65535_types() {
+        for count in [0, 1, 32_767, 32_768, u16::MAX] {
+            let mut body = b"\0SELECT 1\0".to_vec();
+            body.extend(count.to_be_bytes());
+            body.extend(vec![0; usize::from(count) * 4]);
+            assert_eq!(parse_frame(&body).map(|read| read.text), Some(&b"SELECT 1"[..]), "{count}");
+        }
+    }
 
     #[test]
     fn parse_keeps_name_text_and_types() {
