@@ -182,6 +182,7 @@ impl Conversation {
             bucket: Bucket::default(),
             shape: Shape::Old,
             under_rules: true,
+            walsender: false,
             pooled: false,
             held_bytes_max: 1 << 20,
         });

@@ -132,6 +132,7 @@ pub fn session(bytes: &[u8]) {
         bucket: Bucket::of(0),
         shape: Shape::Auto,
         under_rules: true,
+        walsender: false,
         pooled: false,
         held_bytes_max: 10_000,
     });

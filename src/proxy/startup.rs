@@ -22,8 +22,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client wants.
 #[derive(Debug)]
 pub(super) enum Opening {
-    /// A session: its first packet, its shape where it chooses none itself, and whether the rules are about its database.
-    Session { packet: Vec<u8>, shape: Shape, under_rules: bool },
+    /// A session: its first packet, its shape where it chooses none itself, whether the rules are about its database, and
+    /// whether it is for replication.
+    Session { packet: Vec<u8>, shape: Shape, under_rules: bool, walsender: bool },
     /// To cancel a statement of another connection.
     Cancel { packet: Vec<u8> },
 }
@@ -78,7 +79,12 @@ pub(super) async fn opening(client: &mut Socket, config: &ProxyConfig, tls: &Tls
                 let shape = shape_of(parameters, config);
                 let under_rules =
                     config.database.as_ref().is_none_or(|ours| database(parameters) == Some(ours.as_bytes()));
-                return Ok(Opening::Session { packet, shape, under_rules });
+                // Anything but a plain no: PostgreSQL ends the session where it is no word that it knows.
+                let no: [&[u8]; 4] = [b"false", b"off", b"no", b"0"];
+                let walsender = parameters
+                    .value("replication")
+                    .is_some_and(|how| !no.iter().any(|no| how.eq_ignore_ascii_case(no)));
+                return Ok(Opening::Session { packet, shape, under_rules, walsender });
             }
             Startup::Cancel => return Ok(Opening::Cancel { packet }),
             Startup::Ssl => {

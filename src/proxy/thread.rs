@@ -348,9 +348,9 @@ async fn begin_session(
         roles: thread.roles.as_ref(),
         background: &thread.background,
     };
-    let (packet, shape, under_rules) = match startup::opening(client, config, &thread.tls).await? {
+    let (packet, shape, under_rules, walsender) = match startup::opening(client, config, &thread.tls).await? {
         Opening::Cancel { packet } => return startup::cancel(&packet, means).await.map(|()| None),
-        Opening::Session { packet, shape, under_rules } => (packet, shape, under_rules),
+        Opening::Session { packet, shape, under_rules, walsender } => (packet, shape, under_rules, walsender),
     };
     if refused {
         let full = Refusal::new(SqlState::TOO_MANY_CONNECTIONS, "too many connections to the proxy")
@@ -370,6 +370,6 @@ async fn begin_session(
     let held_bytes_max = config.message_bytes_max;
     Ok(Some((
         server,
-        Session::new(SessionConfig { bucket, shape, under_rules, pooled: config.pooled, held_bytes_max }),
+        Session::new(SessionConfig { bucket, shape, under_rules, walsender, pooled: config.pooled, held_bytes_max }),
     )))
 }

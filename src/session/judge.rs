@@ -45,6 +45,9 @@ impl Session {
         if let Some(judgement) = self.remembered(host, &pinned, text, statements) {
             return judgement;
         }
+        if self.config.walsender && is_replication_command(text) {
+            return Judgement::Untouched;
+        }
         let mention = self.mention(&pinned, text);
         if mention != Mention::Identifier && self.is_unsure_of_strings(&pinned, text) && !touch_no_table(statements) {
             return self.without_names(statements);
@@ -130,7 +133,7 @@ impl Session {
     fn judge_catalog<H: Host>(&mut self, host: &mut H, text: &[u8], statements: &sql::Statements) -> Judgement {
         let Some(pinned) = self.pin.clone() else { return Judgement::Untouched };
         let foreign = self.view.encoding == Encoding::Other && !text.is_ascii();
-        if foreign || touch_no_table(statements) {
+        if foreign || self.config.walsender || touch_no_table(statements) {
             return Judgement::Untouched;
         }
         let Ok(text) = std::str::from_utf8(text) else { return Judgement::Untouched };
@@ -163,6 +166,9 @@ impl Session {
 
     /// A text that needs names while they are not known.
     fn without_names(&self, statements: &sql::Statements) -> Judgement {
+        if self.config.walsender {
+            return Judgement::refused(of_walsender());
+        }
         if self.status != b'E' || !self.queue.is_empty() {
             return Judgement::NamesNeeded;
         }
@@ -377,6 +383,31 @@ fn prepare_statement(text: &[u8], name: &[u8], standard_conforming_strings: bool
     let found = statements.iter().find(made).and_then(|statement| text.get(statement.range.clone()));
     let whole = statements.single().is_some();
     if whole { text.to_vec() } else { found.unwrap_or(text).to_vec() }
+}
+
+/// Whether a text is a command of the replication protocol: PostgreSQL tells by its first word too ("Streaming Replication
+/// Protocol"). The names in one are never a table's.
+fn is_replication_command(text: &[u8]) -> bool {
+    const COMMANDS: [&[u8]; 9] = [
+        b"alter_replication_slot",
+        b"base_backup",
+        b"create_replication_slot",
+        b"drop_replication_slot",
+        b"identify_system",
+        b"read_replication_slot",
+        b"start_replication",
+        b"timeline_history",
+        b"upload_manifest",
+    ];
+    let text = text.trim_ascii_start();
+    let end = text.iter().position(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').unwrap_or(text.len());
+    COMMANDS.iter().any(|command| text[..end].eq_ignore_ascii_case(command))
+}
+
+fn of_walsender() -> Refusal {
+    Refusal::unsupported("cannot use a table under migration on a replication connection")
+        .detail("What its name means must be asked of the server, and a replication connection takes no such question.")
+        .hint("Use an ordinary connection; let a subscription to this table connect to the server itself.")
 }
 
 fn unreadable() -> Refusal {

@@ -45,6 +45,9 @@ pub struct SessionConfig {
     pub shape: Shape,
     /// Whether it is a session of the database that the rules are about. Any other passes unread.
     pub under_rules: bool,
+    /// Whether its server process is a walsender (`replication` at startup): it takes simple queries only, so nothing can be
+    /// asked of it between two messages of the client.
+    pub walsender: bool,
     /// Whether its server is behind a pooler that was said to pool by session.
     pub pooled: bool,
     /// The longest message that may have to be held whole, in bytes.

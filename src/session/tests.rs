@@ -122,6 +122,7 @@ fn session() -> Session {
         bucket: Bucket::of(0),
         shape: Shape::Auto,
         under_rules: true,
+        walsender: false,
         held_bytes_max: 10_000,
     });
     let mut out = Out::new();
@@ -625,6 +626,19 @@ fn rules_that_stay_held_are_never_applied() {
     assert_eq!(run(&mut open, &mut world, "C P - SELECT username FROM users;C S"), format!("{ASKED} >S"));
     world.migrate();
     assert_eq!(run(&mut session, &mut world, "C Q SELECT username FROM users"), format!("{ASKED} >S"));
+}
+
+#[test]
+fn a_walsender_is_asked_nothing() {
+    let (mut session, mut world) = (session(), World::new());
+    session.config.walsender = true;
+    world.migrate();
+    for text in ["CREATE_REPLICATION_SLOT users LOGICAL pgoutput", "SELECT oid FROM pg_class", "SELECT 1"] {
+        assert_eq!(run(&mut session, &mut world, &format!("C Q {text}")), format!(">Q {text}"));
+        run(&mut session, &mut world, "S C DONE;S Z I");
+    }
+    assert_eq!(run(&mut session, &mut world, "C Q SELECT username FROM users"), "<E 0A000 <Z I");
+    assert_eq!(run(&mut session, &mut world, "C Q COPY users TO STDOUT"), "<E 0A000 <Z I");
 }
 
 #[test]

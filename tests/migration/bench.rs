@@ -176,10 +176,18 @@ impl Bench {
     }
 
     pub async fn enter_contracting(&self, migration: &Migration) {
+        self.is_unchanged(migration, Phase::Soaking).await;
         self.run(&ddl::enter_contracting(migration, &self.detail(migration).await)).await;
     }
 
+    /// Nothing of what the migration itself made is taken for a change by somebody else.
+    async fn is_unchanged(&self, migration: &Migration, phase: Phase) {
+        let detail = self.detail(migration).await;
+        assert_eq!(crossfade::migration::changed(migration, Some(&detail), phase), []);
+    }
+
     pub async fn contract(&self, migration: &Migration) {
+        self.is_unchanged(migration, Phase::Contracting).await;
         let steps = ddl::contract(migration, &self.detail(migration).await).unwrap();
         self.run(&steps).await;
     }

@@ -758,6 +758,49 @@ mod rename {
 use crossfade::migration::{Epoch, Phase};
 use crossfade::session::Outcome;
 
+/// A walsender takes no question of ours: catalogs and replication commands pass, the table itself is refused.
+#[test]
+fn a_subscription_goes_through_while_a_table_is_under_migration() {
+    let (proxy, publisher) = rename::begin();
+    rename::switch(&proxy, 1);
+    let copied = "CREATE TABLE copied (id int PRIMARY KEY, username text)";
+    psql(server().port(), &publisher, &format!("{copied}; INSERT INTO copied VALUES (1, 'a'), (2, 'b')"));
+    psql(server().port(), &publisher, "CREATE PUBLICATION p FOR TABLE copied");
+    // On one server the slot is made first: CREATE SUBSCRIPTION would wait for itself.
+    let slot = format!("slot_{publisher}");
+    psql(server().port(), &publisher, &format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"));
+    let subscriber = database();
+    psql(server().port(), &subscriber, copied);
+    let target = format!("host=127.0.0.1 port={} dbname={publisher} user=postgres", proxy.port());
+    let made = format!(
+        "CREATE SUBSCRIPTION {slot} CONNECTION '{target}' PUBLICATION p WITH (create_slot = false, slot_name = '{slot}')"
+    );
+    psql(server().port(), &subscriber, &made);
+    let count = || psql(server().port(), &subscriber, "SELECT count(*) FROM copied");
+    eventually("the first copy", || count() == "2");
+    psql(server().port(), &publisher, "INSERT INTO copied VALUES (3, 'c')");
+    eventually("what follows it", || count() == "3");
+    let mut raw =
+        Raw::login_with(proxy.port(), &[("user", "postgres"), ("database", &publisher), ("replication", "database")]);
+    assert!(raw.query("SELECT id, username FROM users").starts_with("E:0A000"));
+    assert!(raw.query("COPY users (id, username) TO STDOUT").starts_with("E:0A000"));
+    assert!(raw.query("SELECT username FROM copied WHERE id = 1").contains("D:a"));
+    let gone = format!("ALTER SUBSCRIPTION {slot} DISABLE; ALTER SUBSCRIPTION {slot} SET (slot_name = NONE)");
+    psql(server().port(), &subscriber, &gone);
+    psql(server().port(), &subscriber, &format!("DROP SUBSCRIPTION {slot}"));
+    let free = format!(
+        "SELECT pg_drop_replication_slot('{slot}') FROM pg_replication_slots WHERE slot_name = '{slot}' AND NOT active"
+    );
+    eventually("the slot's end", || {
+        psql(server().port(), &publisher, &free);
+        psql(
+            server().port(),
+            &publisher,
+            &format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}'"),
+        ) == "0"
+    });
+}
+
 /// What PostgreSQL refuses to prepare again is refused as what it is, and prepared as soon as it can be.
 #[test]
 fn a_statement_that_cannot_be_prepared_again_is_tried_anew_each_time() {

@@ -4,7 +4,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::{
     Columns, ItemId, Meaning, Place, Read, ScopeId, Source, Survey, UsingName, child, direct_alias, has_token,
-    is_query, qualified, quoted, relation_columns, rename,
+    is_query, quoted, relation_columns, rename,
 };
 use crate::migration::{Route, TableRules};
 use crate::schema::{QualifiedName, RowFunction};
@@ -114,13 +114,7 @@ impl<'a> Survey<'a> {
         let aliases = child(node, SyntaxKind::FROM_ALIAS).and_then(|alias| self.column_aliases(&alias));
         let columns = rename(columns, aliases);
         let plain = alias.is_none();
-        let own = parts.last().cloned().unwrap_or_default();
-        let (alias, sql) = alias.unwrap_or_else(|| (own.clone(), quoted(&own)));
-        let item = self.item(Some(alias), sql, columns, Source::Other);
-        if plain && let [.., schema, table] = parts.as_slice() {
-            self.items[item].qualified = qualified(schema, table);
-        }
-        self.scopes[scope].items.push(item);
+        let item = self.named_item(&parts, alias, columns, scope);
         if let Some((mask, name)) = mask {
             if plain {
                 self.items[item].qualified = Some(name.clone());

@@ -400,6 +400,25 @@ impl<'a> Survey<'a> {
         self.items.len() - 1
     }
 
+    /// A relation that is not migrating, under its alias or its own name.
+    fn named_item(
+        &mut self,
+        parts: &[String],
+        alias: Option<(String, String)>,
+        columns: Columns,
+        scope: ScopeId,
+    ) -> ItemId {
+        let plain = alias.is_none();
+        let own = parts.last().cloned().unwrap_or_default();
+        let (alias, sql) = alias.unwrap_or_else(|| (own.clone(), quoted(&own)));
+        let item = self.item(Some(alias), sql, columns, Source::Other);
+        if plain && let [.., schema, table] = parts {
+            self.items[item].qualified = qualified(schema, table);
+        }
+        self.scopes[scope].items.push(item);
+        item
+    }
+
     /// Walks a statement or query; its output columns.
     fn statement(&mut self, node: &SyntaxNode, place: Place) -> Columns {
         match node.kind() {

@@ -3,8 +3,8 @@
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::{
-    Columns, Event, ItemId, Meaning, Place, ScopeId, Source, Survey, Target, child, in_order, is_query, qualified,
-    quoted, relation_columns, relation_meaning,
+    Columns, Event, ItemId, Meaning, Place, ScopeId, Source, Survey, Target, child, in_order, is_query, quoted,
+    relation_columns, relation_meaning,
 };
 use crate::migration::TableRules;
 
@@ -55,15 +55,7 @@ impl<'a> Survey<'a> {
         let alias_node =
             node.children().find(|c| matches!(c.kind(), SyntaxKind::OPTIONAL_AS_ALIAS | SyntaxKind::REQUIRED_AS_ALIAS));
         let alias = alias_node.and_then(|alias| self.alias(&alias));
-        let plain = alias.is_none();
-        let own = parts.last().cloned().unwrap_or_default();
-        let (alias, sql) = alias.unwrap_or_else(|| (own.clone(), quoted(&own)));
-        let item = self.item(Some(alias), sql, columns, Source::Other);
-        if plain && let [.., schema, table] = parts.as_slice() {
-            self.items[item].qualified = qualified(schema, table);
-        }
-        self.scopes[scope].items.push(item);
-        item
+        self.named_item(&parts, alias, columns, scope)
     }
 
     pub(super) fn insert(&mut self, node: &SyntaxNode, place: Place) -> Columns {
