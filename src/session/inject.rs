@@ -25,11 +25,14 @@ impl Session {
 
     /// Puts a question to the server.
     pub(super) fn ask<H: Host>(&mut self, host: &mut H, message: &Message, purpose: Purpose, out: &mut Out) {
+        if self.awaits_answers(message, out) {
+            return;
+        }
         host.probed();
         let Some(pinned) = self.pin.clone() else { return };
         let (question, name) = match &purpose {
             Purpose::Names if self.view.altered => (pinned.tables_question.as_str(), None),
-            Purpose::Names | Purpose::Reprepare => (pinned.names_question.as_str(), None),
+            Purpose::Names | Purpose::Reprepare | Purpose::Answers => (pinned.names_question.as_str(), None),
             Purpose::Prepared(name) => (PREPARED_QUESTION, Some(name.clone())),
         };
         let values: Vec<&[u8]> = name.iter().map(|name| name.as_ref()).collect();
@@ -40,6 +43,16 @@ impl Session {
         self.expect_ours(Asked::Parse, None);
         self.run_ours(bytes, &values, Note::default());
         self.hold(message, purpose, bytes);
+    }
+
+    /// Whether a message stays until the batch before it is answered. One that no Sync ends, and that fails, skips what
+    /// stands behind it: a Sync of ours there would end the skipping, and a Query's question would be skipped.
+    fn awaits_answers(&mut self, message: &Message, out: &mut Out) -> bool {
+        let awaits = self.queue.is_unsynced() && (message.kind == b'Q' || !self.batch_open);
+        if awaits {
+            self.hold(message, Purpose::Answers, out.to_server.ours(message.input));
+        }
+        awaits
     }
 
     /// Binds, runs and closes our statement; what is special about its run.
@@ -61,7 +74,7 @@ impl Session {
     /// Ends what was sent so that its answers come, and holds the client's input until the last one.
     fn hold(&mut self, message: &Message, purpose: Purpose, bytes: &mut Vec<u8>) {
         let last = Some(Box::new(Note { ours: Some(Ours::Last), ..Note::default() }));
-        if self.batch_open {
+        if self.batch_open || matches!(purpose, Purpose::Answers) {
             // One more Close, so that the last answer is known as such.
             wire::close_statement(bytes, OURS);
             wire::flush(bytes);
@@ -83,6 +96,9 @@ impl Session {
         wanted: Sent,
         out: &mut Out,
     ) -> Option<Taken> {
+        if message.kind == b'Q' && self.awaits_answers(message, out) {
+            return Some(Taken::Wait);
+        }
         host.reprepared();
         let statement = self.statements.get_mut(name)?;
         statement.sent = wanted.clone();

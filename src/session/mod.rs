@@ -175,6 +175,8 @@ enum Purpose {
     Prepared(Box<[u8]>),
     /// A stale statement to be prepared again, before a Query that runs it.
     Reprepare,
+    /// The answers to a batch that no Sync ended, before something of ours follows it.
+    Answers,
 }
 
 /// What is special about an answer that the server owes.

@@ -209,7 +209,7 @@ impl Session {
                 self.view.valid = true;
             }),
             Purpose::Prepared(name) => read_prepared(&hold.rows).map(|answer| self.recovered(name, answer)),
-            Purpose::Reprepare => Some(()),
+            Purpose::Reprepare | Purpose::Answers => Some(()),
         };
         if understood.is_none() {
             self.violated("server's answer about the session's names cannot be read", message.input, out);
@@ -328,6 +328,7 @@ impl Session {
                 }
                 self.skipping = until_sync;
                 let edited = front.note.as_ref().is_some_and(|note| note.edited.is_some());
+                let ours = front.note.as_ref().is_some_and(|note| note.ours.is_some());
                 let made = replaced(front.note.as_deref(), body, self.masked(body, edited));
                 if let Some(touched) = front.note.as_ref().and_then(|note| note.touched) {
                     let time = host.now().saturating_duration_since(touched.sent_at);
@@ -335,7 +336,7 @@ impl Session {
                 }
                 self.never_ran(front);
                 let taken = put(made, message, out);
-                self.hold_failed(message, until_sync, out);
+                self.hold_failed(ours, until_sync, out);
                 taken
             }
         }
@@ -385,8 +386,8 @@ impl Session {
         }
     }
 
-    /// The batch failed in which something of ours was asked.
-    fn hold_failed(&mut self, message: &Message, until_sync: bool, out: &mut Out) {
+    /// A batch failed while something of ours was asked, by a message of `ours` or before it.
+    fn hold_failed(&mut self, ours: bool, until_sync: bool, out: &mut Out) {
         match self.hold.take() {
             None => {}
             // A batch before ours failed, or ours did and its ReadyForQuery is still to come.
@@ -394,9 +395,16 @@ impl Session {
                 hold.failed = !self.ours_waits();
                 self.hold = Some(hold);
             }
-            Some(hold) if hold.answers == Answered::Query => {
-                self.violated("a batch that no Sync ended failed before a Query", message.input, out);
+            // The error is the Query's that was held, in a batch that no Sync ended: as a Query does, it ends in
+            // ReadyForQuery.
+            Some(mut hold) if ours && hold.answers == Answered::Query => {
+                wire::sync(out.to_server.ours(&[]));
+                let last = Note { ours: Some(Ours::Last), ..Note::default() };
+                self.queue.push(Asked::Sync, Some(Box::new(last)));
+                (self.skipping, self.batch_open, hold.failed) = (false, false, true);
+                self.hold = Some(hold);
             }
+            // The held message is skipped too, or the error is the answer to its batch.
             Some(_) => {}
         }
     }

@@ -392,6 +392,42 @@ fn a_batch_that_failed_before_a_question_skips_it() {
 }
 
 #[test]
+fn nothing_is_asked_behind_a_batch_without_sync_until_it_is_answered() {
+    let query = "C P - SELECT 1;C B -;C E -;C Q SELECT username FROM users;C S";
+    let skipped = "SELECT username FROM users";
+    check(&[
+        // It fails: the server skips to the Sync, whatever comes before.
+        (query, ">P SELECT 1 >B >E >C >H"),
+        ("S 1;S 2;S E 22012", &format!(">Q {skipped} >S <1 <2 <E 22012")),
+        ("S Z I", "<Z I"),
+        // So it does with a Query in between.
+        (
+            "C P - SELECT 1;C B -;C E -;C Q SELECT 2;C Q SELECT username FROM users;C S",
+            ">P SELECT 1 >B >E >Q SELECT 2 >C >H",
+        ),
+        ("S 1;S 2;S E 22012", &format!(">Q {skipped} >S <1 <2 <E 22012")),
+        ("S Z I", "<Z I"),
+        (
+            "C P - SELECT 1;C B -;C E -;C Q SELECT 2;C P - SELECT username FROM users;C S",
+            ">P SELECT 1 >B >E >Q SELECT 2 >C >H",
+        ),
+        ("S 1;S 2;S E 22012", &format!(">P {skipped} >S <1 <2 <E 22012")),
+        ("S Z I", "<Z I"),
+        // It succeeds, and what is asked fails: to a Query that is all, and it ends in ReadyForQuery.
+        (query, ">P SELECT 1 >B >E >C >H"),
+        ("S 1;S 2;S C SELECT 1;S 3", &format!("{ASKED} >C >H <1 <2 <C SELECT 1")),
+        ("S 3;S 1;S 2;S E 57014", ">S <E 57014"),
+        ("S Z I", ">S <Z I"),
+        ("S Z I", "<Z I"),
+        // Both succeed.
+        (query, ">P SELECT 1 >B >E >C >H"),
+        ("S 1;S 2;S C SELECT 1;S 3", &format!("{ASKED} >C >H <1 <2 <C SELECT 1")),
+        ("S names;S 3", ">Q SELECT handle FROM users >S"),
+        ("S C SELECT 1;S Z I;S Z I", "<C SELECT 1 <Z I <Z I"),
+    ]);
+}
+
+#[test]
 fn what_asks_the_catalogs_is_rewritten_and_never_refused() {
     let (mut session, mut world) = check(&[
         ("C Q SELECT username FROM pg_class", &format!("{ASKED} >S")),

@@ -882,6 +882,46 @@ fn statements_prepared_before_an_epoch_run_under_it() {
     assert!(seen.latency(crossfade::migration::Route::New).count() > 0);
 }
 
+/// What the server skips behind a batch that fails without a Sync is skipped, also where names must be asked in between.
+#[test]
+fn a_batch_without_sync_is_answered_before_anything_is_asked() {
+    let (proxy, database) = rename::begin();
+    rename::switch(&proxy, 1);
+    let (fails, runs) = ("P - SELECT 1/0\nB - -\nE -", "P - SELECT 1\nB - -\nE -");
+    let read = "SELECT username FROM users";
+    let write = "UPDATE users SET email = email || 'x'";
+    for batch in [fails, runs] {
+        for behind in [
+            format!("Q {write}\nS"),
+            format!("Q SELECT 2\nQ {write}\nS"),
+            format!("Q SELECT 2\nP - {write}\nB - -\nE -\nS"),
+            format!("Q {read}\nP - {read}\nB - -\nE -\nS\nQ {read}"),
+            format!("Q SELECT nothing\nQ {read}\nS"),
+            // Of what PREPARE made, the text is known.
+            "Q EXECUTE two\nS\nQ EXECUTE two".to_owned(),
+        ] {
+            let conversation = |port| {
+                let mut raw = Raw::login(port, &database);
+                raw.query("PREPARE two AS SELECT username FROM users");
+                raw.query("UPDATE users SET email = 'e'");
+                raw.query("SET search_path = public");
+                // The last answer of all is this one's.
+                raw.send(&script(&format!("{batch}\n{behind}\nQ SELECT email AS last FROM users\nQ SELECT 'last'")));
+                let mut shown = String::new();
+                while !shown.ends_with("D:last C:SELECT_1 Z:I") {
+                    shown = format!("{shown} {}", raw.until_ready());
+                }
+                shown
+            };
+            assert_eq!(
+                conversation(proxy.port()).replace("D:new", "D:old"),
+                conversation(server().port()),
+                "{batch}\n{behind}"
+            );
+        }
+    }
+}
+
 #[test]
 fn another_databases_table_of_that_name_is_left_alone() {
     let (ours, theirs) = (database(), database());
