@@ -232,12 +232,12 @@ impl Session {
         self.batch_open = false;
         let text = message.body();
         host.statement(kind_of(text), Outcome::Passed);
-        if message.whole && self.may_deallocate(text) {
-            self.forget_deallocated(wire::query_text(text).unwrap_or_default());
-        }
         // A simple query makes the server forget the unnamed statement.
         self.statements.put(b"", None);
         self.queue.push(Asked::Query, None);
+        if message.whole && self.may_deallocate(text) {
+            self.forget_deallocated(wire::query_text(text).unwrap_or_default());
+        }
         Taken::Pass
     }
 
@@ -249,15 +249,23 @@ impl Session {
         self.statements.has_named() && words.iter().any(says)
     }
 
-    /// Follows `DEALLOCATE` and `DISCARD`. A statement forgotten too early is asked for when it is used.
+    /// Follows `DEALLOCATE` and `DISCARD` in the text that was sent last, until that fails. A statement forgotten too early
+    /// is asked for when it is used.
     fn forget_deallocated(&mut self, text: &[u8]) {
+        let mut forgotten = Vec::new();
         for statement in sql::classify(text, self.view.standard_conforming_strings).iter() {
             match &statement.kind {
-                Kind::Deallocate { name: Some(name) } => drop(self.statements.put(name.as_bytes(), None)),
-                Kind::Deallocate { name: None } => self.statements.forget_named(),
-                Kind::Discard(what) if what == "all" => self.statements.forget_named(),
+                Kind::Deallocate { name: Some(name) } => {
+                    let statement = self.statements.put(name.as_bytes(), None);
+                    forgotten.extend(statement.map(|statement| (name.as_bytes().into(), statement)));
+                }
+                Kind::Deallocate { name: None } => forgotten.extend(self.statements.forget_named()),
+                Kind::Discard(what) if what == "all" => forgotten.extend(self.statements.forget_named()),
                 _ => {}
             }
+        }
+        if let (false, Some(note)) = (forgotten.is_empty(), self.queue.last_note()) {
+            note.get_or_insert_default().forgotten = forgotten;
         }
     }
 
@@ -381,11 +389,11 @@ impl Session {
         };
         let traits = Traits { kind: kind_of(read.text), ..Traits::UNKNOWN };
         if !self.reading {
+            let note = self.remember(message.body(), read.name, traits, Sent::Original, Judged::Never);
+            self.queue.push(Asked::Parse, note);
             if self.may_deallocate(read.text) {
                 self.forget_deallocated(read.text);
             }
-            let note = self.remember(message.body(), read.name, traits, Sent::Original, Judged::Never);
-            self.queue.push(Asked::Parse, note);
             return Taken::Pass;
         }
         self.parse_read(host, message, read, traits, out)
@@ -404,9 +412,6 @@ impl Session {
         }
         let statements = sql::classify(read.text, self.view.standard_conforming_strings);
         traits.read_from(read.text, &statements);
-        if self.may_deallocate(read.text) {
-            self.forget_deallocated(read.text);
-        }
         let stamp = self.view.stamp;
         match self.judge(host, read.text, &statements) {
             Judgement::NamesNeeded => {
@@ -417,6 +422,9 @@ impl Session {
                 let judged = Judged::Untouched(self.view.generation);
                 let note = self.remember(message.body(), read.name, traits, Sent::Original, judged);
                 self.queue.push(Asked::Parse, note);
+                if self.may_deallocate(read.text) {
+                    self.forget_deallocated(read.text);
+                }
                 Taken::Pass
             }
             Judgement::Unchanged => {

@@ -5,7 +5,7 @@
 
 use super::client::{Message, Taken};
 use super::names::PREPARED_QUESTION;
-use super::prepared::{Judged, Origin, Sent};
+use super::prepared::{Judged, Origin, Prepared, Sent};
 use super::queue::Asked;
 use super::{Answered, Hold, Host, Note, Ours, Out, Purpose, Session, Undo};
 use crate::schema::Refusal;
@@ -50,9 +50,14 @@ impl Session {
     fn awaits_answers(&mut self, message: &Message, out: &mut Out) -> bool {
         let awaits = self.queue.is_unsynced() && (message.kind == b'Q' || !self.batch_open);
         if awaits {
-            self.hold(message, Purpose::Answers, out.to_server.ours(message.input));
+            self.await_answers(message, out);
         }
         awaits
+    }
+
+    /// Holds a message until all before it are answered.
+    pub(super) fn await_answers(&mut self, message: &Message, out: &mut Out) {
+        self.hold(message, Purpose::Answers, out.to_server.ours(message.input));
     }
 
     /// Binds, runs and closes our statement; what is special about its run.
@@ -192,6 +197,13 @@ impl Session {
                     (statement.sent, statement.judged) = (Sent::Unknown, Judged::Never);
                 }
             }
+        }
+    }
+
+    /// What was not deallocated after all is there as before.
+    pub(super) fn recall(&mut self, forgotten: Vec<(Box<[u8]>, Prepared)>) {
+        for (name, statement) in forgotten {
+            self.statements.put(&name, Some(statement));
         }
     }
 }

@@ -227,7 +227,12 @@ impl Session {
         if known_absent || name.is_empty() || (self.status == b'E' && self.queue.is_empty()) {
             return None;
         }
-        self.ask(host, message, Purpose::Prepared(name.into()), out);
+        // What made us forget it may fail.
+        if self.queue.parts_left(|note| note.undo.is_some() || !note.forgotten.is_empty()) {
+            self.await_answers(message, out);
+        } else {
+            self.ask(host, message, Purpose::Prepared(name.into()), out);
+        }
         Some(Taken::Wait)
     }
 

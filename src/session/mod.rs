@@ -194,6 +194,8 @@ struct Note {
     warnings: Vec<u8>,
     /// What to take back where the message fails or is skipped.
     undo: Option<Undo>,
+    /// The statements that it deallocates: still there where it fails or is skipped.
+    forgotten: Vec<(Box<[u8]>, Prepared)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

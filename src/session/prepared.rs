@@ -310,10 +310,10 @@ impl Statements {
         !self.named.is_empty()
     }
 
-    /// `DEALLOCATE ALL`, which leaves the unnamed one.
-    pub fn forget_named(&mut self) {
-        self.named = HashMap::default();
+    /// `DEALLOCATE ALL`, which leaves the unnamed one; answers with what there was.
+    pub fn forget_named(&mut self) -> HashMap<Box<[u8]>, Prepared, RandomState> {
         self.bytes = 0;
+        std::mem::take(&mut self.named)
     }
 
     /// Whether the server has another text than the client's for any.

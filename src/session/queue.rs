@@ -76,6 +76,8 @@ pub(super) struct Queue<N> {
     syncs_ignored: u32,
     /// Those of a copy that failed.
     syncs_spare: u32,
+    /// The front message has been answered in part: a ReadyForQuery now is its own, and no spare Sync's.
+    begun: bool,
 }
 
 impl<N> Queue<N> {
@@ -83,7 +85,7 @@ impl<N> Queue<N> {
     const IDLE_ENTRIES_MAX: usize = 32;
 
     pub fn new() -> Queue<N> {
-        Queue { entries: VecDeque::new(), copying_in: false, syncs_ignored: 0, syncs_spare: 0 }
+        Queue { entries: VecDeque::new(), copying_in: false, syncs_ignored: 0, syncs_spare: 0, begun: false }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -107,6 +109,11 @@ impl<N> Queue<N> {
             return;
         }
         self.entries.push_back(Expected { asked, note });
+    }
+
+    /// The note of the message that was sent last.
+    pub fn last_note(&mut self) -> Option<&mut Option<Box<N>>> {
+        self.entries.back_mut().map(|entry| &mut entry.note)
     }
 
     /// The client ended its copy data.
@@ -149,7 +156,7 @@ impl<N> Queue<N> {
     /// A row description or its absence: ends a Describe; within a simple query it is a part.
     pub fn described(&mut self) -> Result<Option<Expected<N>>, Mispredicted> {
         match self.front().map(|entry| entry.asked) {
-            Some(Asked::Query) => Ok(None),
+            Some(Asked::Query) => Ok(self.begin()),
             _ => self.answered(&[Asked::DescribeStatement, Asked::DescribePortal]).map(Some),
         }
     }
@@ -160,9 +167,16 @@ impl<N> Queue<N> {
         self.copying_in = false;
         self.syncs_ignored = 0;
         match self.front().map(|entry| entry.asked) {
-            Some(Asked::Query) => Ok(None),
+            Some(Asked::Query) => Ok(self.begin()),
             _ => self.answered(&[Asked::Execute]).map(Some),
         }
+    }
+
+    /// A part of an answer that ends in ReadyForQuery has come; no entry is done with.
+    #[inline]
+    pub fn begin(&mut self) -> Option<Expected<N>> {
+        self.begun = true;
+        None
     }
 
     /// The server asks for copy data: from here to the data's end it ignores Sync.
@@ -188,7 +202,12 @@ impl<N> Queue<N> {
     pub fn ready(&mut self) -> Result<Option<Expected<N>>, Mispredicted> {
         self.drop_stale_ends();
         match self.entries.front() {
-            Some(entry) if entry.asked.ends_in_ready() => {
+            // A Query is answered by something else first.
+            Some(entry)
+                if entry.asked.ends_in_ready()
+                    && (self.begun || entry.asked == Asked::Sync || self.syncs_spare == 0) =>
+            {
+                self.begun = false;
                 let entry = self.entries.pop_front();
                 if self.entries.is_empty() && self.entries.capacity() > Self::IDLE_ENTRIES_MAX {
                     self.entries = VecDeque::new();
@@ -211,7 +230,8 @@ impl<N> Queue<N> {
         self.syncs_spare += std::mem::take(&mut self.syncs_ignored);
         self.drop_stale_ends();
         let Some(front) = self.entries.pop_front_if(|entry| !entry.asked.ends_in_ready()) else {
-            return if self.entries.is_empty() { Failed::Connection } else { Failed::Cycle };
+            self.begun = !self.entries.is_empty();
+            return if self.begun { Failed::Cycle } else { Failed::Connection };
         };
         let sync = self.entries.iter().position(|entry| entry.asked == Asked::Sync);
         let skipped = self.entries.drain(..sync.unwrap_or(self.entries.len())).collect();

@@ -102,7 +102,11 @@ impl Session {
             // The bulk of all traffic, and only ours to read while something was asked.
             b'D' if self.hold.is_none() => Ok(Taken::Pass),
             b'D' => Ok(self.row(message)),
-            b'd' | b'c' | b'N' | b'A' | b'H' | b'V' => Ok(Taken::Pass),
+            b'V' => {
+                self.queue.begin();
+                Ok(Taken::Pass)
+            }
+            b'd' | b'c' | b'N' | b'A' | b'H' => Ok(Taken::Pass),
             b'S' | b'Z' | b'E' | b'C' | b'K' if !message.whole => Ok(Taken::Wait),
             b'Z' => self.ready(host, message, out),
             b'C' => {
@@ -315,11 +319,12 @@ impl Session {
                 if let Some(touched) = &mut note.touched {
                     touched.failed = true;
                 }
-                let undo = note.undo.take();
+                let (undo, forgotten) = (note.undo.take(), std::mem::take(&mut note.forgotten));
                 let made = replaced(Some(note), body, masked);
                 if let Some(undo) = undo {
                     self.take_back(undo);
                 }
+                self.recall(forgotten);
                 put(made, message, out)
             }
             Failed::Batch { front, skipped, until_sync } => {
@@ -378,7 +383,9 @@ impl Session {
     /// Takes back what a message was thought to do.
     fn never_ran(&mut self, entry: Expected<Note>) {
         let clients = entry.note.as_ref().is_none_or(|note| note.ours.is_none() && note.refusal.is_none());
-        match entry.note.and_then(|note| note.undo) {
+        let (undo, forgotten) = entry.note.map(|note| (note.undo, note.forgotten)).unwrap_or_default();
+        self.recall(forgotten);
+        match undo {
             Some(undo) => self.take_back(undo),
             // Whatever the unnamed statement is now, the client will not use it.
             None if clients && entry.asked == Asked::Parse => drop(self.statements.put(b"", None)),
@@ -392,7 +399,7 @@ impl Session {
             None => {}
             // A batch before ours failed, or ours did and its ReadyForQuery is still to come.
             Some(mut hold) if !until_sync => {
-                hold.failed = !self.ours_waits();
+                hold.failed = ours;
                 self.hold = Some(hold);
             }
             // The error is the Query's that was held, in a batch that no Sync ended: as a Query does, it ends in
@@ -407,11 +414,6 @@ impl Session {
             // The held message is skipped too, or the error is the answer to its batch.
             Some(_) => {}
         }
-    }
-
-    /// Whether messages of ours other than the last Sync are still to be answered.
-    fn ours_waits(&self) -> bool {
-        self.queue.parts_left(|note: &Note| note.ours == Some(Ours::Part))
     }
 }
 

@@ -882,6 +882,32 @@ fn statements_prepared_before_an_epoch_run_under_it() {
     assert!(seen.latency(crossfade::migration::Route::New).count() > 0);
 }
 
+/// A statement goes only when what closes it has run.
+#[test]
+fn a_statement_that_is_not_closed_after_all_is_still_known() {
+    let (proxy, database) = rename::begin();
+    rename::switch(&proxy, 1);
+    for (lines, ready) in [
+        ("P - SELECT 1/0\nB - -\nE -\nCs s\nS\nB - s\nE -\nS", 2),
+        ("P - SELECT * FROM nothing\nCs s\nS\nB - s\nE -\nS", 2),
+        ("P - SELECT * FROM nothing\nP - DEALLOCATE s\nB - -\nE -\nS\nB - s\nE -\nS", 2),
+        ("P - SELECT * FROM nothing\nP d DEALLOCATE ALL\nS\nB - s\nE -\nS\nB - d\nS", 3),
+        ("Q BEGIN; SELECT 1/0\nQ DEALLOCATE s\nQ ROLLBACK\nB - s\nE -\nS", 4),
+        ("Q BEGIN; SELECT 1/0\nP - DEALLOCATE s\nS\nQ ROLLBACK\nB - s\nE -\nS", 4),
+        ("Q BEGIN; SELECT 1/0\nQ DISCARD ALL\nQ ROLLBACK\nQ EXECUTE s", 4),
+        ("Cs s\nS\nB - s\nE -\nS", 2),
+        ("P - DEALLOCATE s\nB - -\nE -\nB - s\nE -\nS", 1),
+        ("Q DEALLOCATE ALL\nB - s\nE -\nS\nP s SELECT email, username FROM users\nB - s\nE -\nS", 3),
+    ] {
+        let made = ("P s SELECT username FROM users\nS", 1);
+        let ours = converse(proxy.port(), &database, &[made, (lines, ready)], None).join(" ");
+        let direct = converse(server().port(), &database, &[made, (lines, ready)], None).join(" ");
+        assert_eq!(ours.replace("new", "old"), direct, "{lines}");
+        let pieces = converse(proxy.port(), &database, &[made, (lines, ready)], Some(5)).join(" ");
+        assert_eq!(pieces, ours, "{lines}");
+    }
+}
+
 /// What the server skips behind a batch that fails without a Sync is skipped, also where names must be asked in between.
 #[test]
 fn a_batch_without_sync_is_answered_before_anything_is_asked() {

@@ -86,6 +86,16 @@ fn a_copy_that_fails_at_once_answers_the_sync_behind_it() {
         ("P - COPY n FROM STDIN\nB - -\nE -\nS\nd 1\nc\nS\nP - SELECT 2\nB - -\nE -\nS", 3),
     ]);
     assert!(shown[3].ends_with("E:P0001 Z:I"), "{}", shown[3]);
+    // It fails in the data, before the server reads the first Sync: both are answered.
+    let begin = "P - COPY c FROM STDIN\nB - -\nE -\nd no\nd 1\nS\nc\nS";
+    let shown = same_as_direct(&[
+        ("Q CREATE TEMP TABLE c (a int)", 1),
+        (&format!("{begin}\nQ SELECT 1"), 3),
+        (&format!("{begin}\nQ SELECT 1/0\nF 177 2 3"), 4),
+        (&format!("{begin}\nQ\nQ BEGIN\nP - SELECT 2\nB - -\nE -\nS\nQ COMMIT"), 6),
+        ("Q COPY (SELECT 1) TO STDOUT\nQ SELECT 3", 2),
+    ]);
+    assert!(shown[1].ends_with("E:22P02 Z:I Z:I T D:1 C:SELECT_1 Z:I"), "{}", shown[1]);
 }
 
 #[test]
