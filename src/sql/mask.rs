@@ -36,7 +36,9 @@ pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
         return error;
     }
     for (stored, seen) in &view.twins {
-        let pair = Pair { stored, seen, table: &view.storage.name, edited: error.edited };
+        let table = &view.storage.name;
+        let copied = error.context.as_ref().is_some_and(|text| text.starts_with(&format!("COPY {table}, line ")));
+        let pair = Pair { stored, seen, table, edited: error.edited, copied };
         if error.column.as_deref() == Some(stored.as_str()) {
             error.column = Some(seen.to_string());
         }
@@ -112,11 +114,13 @@ struct Pair<'a> {
     seen: &'a Ident,
     table: &'a Ident,
     edited: bool,
+    /// The error is about a line of COPY into the table.
+    copied: bool,
 }
 
 impl Pair<'_> {
     /// `null value in column "handle" of relation "users" violates ...`, `column "handle" is of type ...`,
-    /// `duplicate key value ...` (which names none).
+    /// `missing data for column "handle"`, `duplicate key value ...` (which names none).
     ///
     /// A name that does not exist is one that the client wrote itself: it stays. Where the table is not named, the column
     /// may be another table's of the same name, unless the statement was edited.
@@ -128,7 +132,9 @@ impl Pair<'_> {
         let Some(at) = text.find(&named) else { return text.to_owned() };
         let after = &text[at + named.len()..];
         let of_table = format!(" of relation \"{}\"", self.table);
-        let is_ours = after.starts_with(&of_table) || (self.edited && after.starts_with(" is of type "));
+        let is_ours = after.starts_with(&of_table)
+            || (self.edited && after.starts_with(" is of type "))
+            || (self.copied && text[..at] == *"missing data for ");
         if !is_ours {
             return text.to_owned();
         }
@@ -318,6 +324,19 @@ mod tests {
             ..ErrorTexts::default()
         };
         check(seen, "", "", "COPY users, line 3, column username: \"column handle: x\"", "");
+    }
+
+    #[test]
+    fn a_line_of_copy_that_is_too_short_misses_the_seen_column() {
+        let seen = |context: &str| ErrorTexts {
+            message: Some("missing data for column \"handle\"".into()),
+            context: Some(context.into()),
+            ..ErrorTexts::default()
+        };
+        let line = "COPY users, line 1: \"7\"";
+        check(seen(line), "missing data for column \"username\"", "", line, "");
+        let other = "COPY orders, line 1: \"7\"";
+        check(seen(other), "missing data for column \"handle\"", "", other, "");
     }
 
     #[test]

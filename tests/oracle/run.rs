@@ -423,6 +423,7 @@ fn mask(view: &TableView, edited: bool, error: &mut ServerError) {
     let texts = ErrorTexts {
         message: Some(std::mem::take(&mut error.message)),
         detail: error.detail.take(),
+        context: error.context.take(),
         table: error.table.take(),
         column: error.column.take(),
         edited,
@@ -430,7 +431,8 @@ fn mask(view: &TableView, edited: bool, error: &mut ServerError) {
     };
     let masked = mask_error(view, texts);
     error.message = masked.message.unwrap_or_default();
-    (error.detail, error.column, error.table) = (masked.detail, masked.column, masked.table);
+    (error.detail, error.context) = (masked.detail, masked.context);
+    (error.column, error.table) = (masked.column, masked.table);
 }
 
 fn refusal_as_reply(refusal: &Refusal, source: &str) -> Reply {

@@ -530,6 +530,9 @@ MERGE INTO app.users a USING public.users p ON a.id = p.id WHEN MATCHED THEN UPD
 
 --! group: copy
 COPY users (id, username) FROM STDIN
+--! copy: 71\n
+
+COPY users (id, username) FROM STDIN
 --! copy: 70\tcopied\n71\tcopied2\n
 
 COPY users (username) FROM STDOUT
