@@ -6,7 +6,7 @@
 
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
-use super::plan::{Plan, SYSTEM_COLUMNS};
+use super::plan::Plan;
 use super::read::Piece;
 use super::reads::quote;
 use super::survey::{Grouped, ItemId, Survey, child};
@@ -80,6 +80,9 @@ impl Plan<'_, '_> {
         }
         let mut list: Vec<String> = read.mask.columns.iter().map(shown).collect();
         let system = self.system_columns(read.item);
+        if self.bare_system(read.item, &system).is_some() {
+            return Err(unmasked("A system column is named without its table, beside a join."));
+        }
         let whole = !survey.stars.is_empty() || survey.natural || self.uses_row(read.item);
         if whole && !system.is_empty() {
             return Err(unmasked("A system column is named beside a star, NATURAL or a whole row."));
@@ -93,22 +96,6 @@ impl Plan<'_, '_> {
         };
         self.insert(relation.start, format!("(SELECT {} FROM ", list.join(", ")))?;
         self.insert(relation.end, format!("{filter}){alias}"))
-    }
-
-    /// The system columns that the statement may name of that item.
-    fn system_columns(&self, item: ItemId) -> Vec<&'static str> {
-        let survey = self.survey;
-        let names = |column: &&'static str| {
-            survey.references.iter().any(|reference| {
-                let qualifier = &reference.parts[..reference.parts.len().saturating_sub(1)];
-                reference.column() == *column
-                    && match qualifier {
-                        [] => survey.scopes_from(reference.scope).any(|s| survey.scopes[s].items.contains(&item)),
-                        _ => survey.item_named(qualifier, reference.scope) == Some(item),
-                    }
-            })
-        };
-        SYSTEM_COLUMNS.into_iter().filter(names).collect()
     }
 
     /// `pg_catalog.pg_class.relname` cannot name a column of an inline view: its alias stands for the relation.

@@ -50,7 +50,9 @@ pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
     if error.table.is_some() {
         error.detail = error.detail.map(|text| failing_row(view, &text).unwrap_or(text));
     }
+    // PostgreSQL 16 tells some of it as a detail.
     error.hint = error.hint.filter(|text| !suggests_hidden(view, text));
+    error.detail = error.detail.filter(|text| !suggests_hidden(view, text));
     error
 }
 
@@ -98,9 +100,11 @@ fn failing_row(view: &TableView, text: &str) -> Option<String> {
     Some(format!("Failing row contains ({}).", seen.join(", ")))
 }
 
-/// `Perhaps you meant to reference the column "users.handle".`, to a session that has no such column.
+/// `Perhaps you meant to reference the column "users.handle".` and `There is a column named "handle" in table "users", but
+/// it cannot be referenced from this part of the query.`, to a session that has no such column.
 fn suggests_hidden(view: &TableView, text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("Perhaps you meant to reference the column \"") else { return false };
+    let openings = ["Perhaps you meant to reference the column \"", "There is a column named \""];
+    let Some(rest) = openings.iter().find_map(|opening| text.strip_prefix(opening)) else { return false };
     // The names are not quoted within the quotes: a suggestion too few is better than one that does not exist.
     view.hidden.iter().any(|hidden| rest.split('"').next().is_some_and(|name| ends_with_part(name, hidden.as_str())))
 }
@@ -379,5 +383,16 @@ mod tests {
         assert_eq!(hint("users.handle"), None);
         assert!(hint("users.email").is_some());
         assert!(hint("users.the_handle").is_some());
+        let there = |column: &str| {
+            let text = format!(
+                "There is a column named \"{column}\" in table \"u\", but it cannot be referenced from this part of the query."
+            );
+            let masked = mask_error(
+                &contracted(),
+                ErrorTexts { hint: Some(text.clone()), detail: Some(text), ..ErrorTexts::default() },
+            );
+            (masked.hint.is_some(), masked.detail.is_some())
+        };
+        assert_eq!((there("handle"), there("email")), ((false, false), (true, true)));
     }
 }

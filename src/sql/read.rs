@@ -4,6 +4,7 @@
 //! own lexer, so that where a token begins and ends is never a reader's opinion. Names are looked up by place.
 //! Refuses what is too long or too deep to read.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
@@ -165,19 +166,54 @@ impl Piece<'_> {
 
     /// The statement's syntax tree; `None` where the reader does not take it for exactly one statement.
     pub fn tree(&self) -> Option<SyntaxNode> {
-        let parse = SourceFile::parse(self.blank);
+        let parse = SourceFile::parse(&self.with_operands());
         let root = parse.syntax_node();
         let mut statements = root.children();
         let statement = statements.next()?;
         let clean = statements.next().is_none() && parse.errors().iter().all(|e| e.message() == NO_TARGET);
         let whole = usize::from(root.text_range().len()) == self.blank.len();
-        let known = root.descendants().all(|node| node.kind() != SyntaxKind::ERROR);
+        let known = root.descendants().all(|node| node.kind() != SyntaxKind::ERROR && !has_loose_operand(&node));
         (clean && whole && known).then_some(statement)
+    }
+
+    /// The text as the tree's reader gets it. Behind a cast or COLLATE it does not take BETWEEN for an operator on what stands
+    /// before: it gets an operator of the same length there, which it does. To us one is as good as the other.
+    fn with_operands(&self) -> Cow<'_, str> {
+        let mut changed: Option<Vec<u8>> = None;
+        for at in (0..self.tokens.len()).filter(|at| self.is_word(*at, "between") && self.is_behind_type(*at)) {
+            let text = changed.get_or_insert_with(|| self.blank.as_bytes().to_vec());
+            let mut put = |index: usize, with: u8| {
+                let token = &self.tokens[index].0;
+                text[token.start - self.range.start..token.end - self.range.start].fill(with);
+            };
+            put(at, b'@');
+            if at > 0 && self.is_word(at - 1, "not") {
+                put(at - 1, b' ');
+            }
+            if self.is_word(at + 1, "symmetric") || self.is_word(at + 1, "asymmetric") {
+                put(at + 1, b' ');
+            }
+        }
+        changed.and_then(|text| String::from_utf8(text).ok()).map_or(Cow::Borrowed(self.blank), Cow::Owned)
+    }
+
+    /// Whether nothing but a type, or a collation, may stand between the n-th token and a cast, or COLLATE, before it.
+    fn is_behind_type(&self, index: usize) -> bool {
+        let frames = ["rows", "range", "groups"];
+        let of_frame = index > 0 && frames.iter().any(|word| self.is_word(index - 1, word));
+        let parts = self.tokens[..index].iter().rev().take_while(|(token, _)| {
+            let mark = matches!(token.kind, TokenKind::Mark(b'.' | b'[' | b']' | b'(' | b')' | b','));
+            mark || token.kind.is_name() || token.kind == TokenKind::Number
+        });
+        let before = index.checked_sub(parts.clone().count() + 1).map(|at| self.tokens[at].0);
+        let cast = before.is_some_and(|token| token.bytes(self.source.as_bytes()) == b"::");
+        let collate = || parts.clone().any(|(token, _)| token.is_word(self.source.as_bytes(), "collate"));
+        !of_frame && (cast || collate())
     }
 
     /// Whether all that the reader misses is missed at the statement's end.
     pub fn ends_early(&self) -> bool {
-        let parse = SourceFile::parse(self.blank);
+        let parse = SourceFile::parse(&self.with_operands());
         let errors = parse.errors();
         !errors.is_empty() && errors.iter().all(|error| usize::from(error.range().start()) >= self.blank.len())
     }
@@ -206,6 +242,37 @@ impl Piece<'_> {
     pub fn text_of(&self, node: &SyntaxNode) -> &str {
         self.source.get(self.range_of(node)).unwrap_or_default()
     }
+}
+
+/// Whether two operands stand in a node with nothing between them: the reader lost what joins them.
+fn has_loose_operand(node: &SyntaxNode) -> bool {
+    let mut before = false;
+    node.children_with_tokens().any(|part| match part.as_node() {
+        None => {
+            before &= matches!(part.kind(), SyntaxKind::WHITESPACE);
+            false
+        }
+        Some(part) => std::mem::replace(&mut before, is_operand(part.kind())) && is_operand(part.kind()),
+    })
+}
+
+fn is_operand(kind: SyntaxKind) -> bool {
+    matches!(
+        kind,
+        SyntaxKind::BETWEEN_EXPR
+            | SyntaxKind::BIN_EXPR
+            | SyntaxKind::CALL_EXPR
+            | SyntaxKind::CASE_EXPR
+            | SyntaxKind::CAST_EXPR
+            | SyntaxKind::FIELD_EXPR
+            | SyntaxKind::INDEX_EXPR
+            | SyntaxKind::LITERAL
+            | SyntaxKind::NAME_REF
+            | SyntaxKind::PAREN_EXPR
+            | SyntaxKind::POSTFIX_EXPR
+            | SyntaxKind::PREFIX_EXPR
+            | SyntaxKind::SLICE_EXPR
+    )
 }
 
 /// How much of the stack reading a statement may take.

@@ -8,7 +8,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::plan::{Plan, SYSTEM_COLUMNS, ambiguous_column, refuse, undefined_column};
 use super::resolve::Found;
-use super::survey::{Grouped, Read, RefContext, Reference, ScopeId, Source, Star, child, has_token, is_query};
+use super::survey::{Grouped, ItemId, Read, RefContext, Reference, ScopeId, Source, Star, child, has_token, is_query};
 use super::writes::{output, value};
 use crate::migration::{TableRules, TableView, ViewColumn};
 use crate::schema::{Ident, Refusal};
@@ -37,7 +37,7 @@ impl Plan<'_, '_> {
                 }
                 Some(why) => {
                     self.reasons.push(format!("{table} is read through an inline view: {why}"));
-                    self.expose_system(index);
+                    self.expose_system(index)?;
                     self.exposed[index].inlined = true;
                     self.refuse_namesake(index)?;
                     self.refuse_wider_row(index)?;
@@ -181,6 +181,7 @@ impl Plan<'_, '_> {
                 let read = &survey.reads[read];
                 self.refuse_typed_argument(&reference.node, read.rules, &read.view.columns)?;
                 self.refuse_field_of_query(&reference.node, read.rules)?;
+                self.refuse_stored_row(&reference.node, read.rules)?;
             }
         }
         for star in survey.stars.iter().filter(|star| !star.qualifier.is_empty()) {
@@ -190,6 +191,25 @@ impl Plan<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// A relation that a query makes has no columns that are records.
+    fn refuse_stored_row(&self, row: &SyntaxNode, rules: &TableRules) -> Result<(), Refusal> {
+        let target = row.ancestors().skip(1).find(|outer| outer.kind() != SyntaxKind::PAREN_EXPR);
+        let makes = |outer: SyntaxNode| {
+            let created = matches!(
+                outer.kind(),
+                SyntaxKind::CREATE_TABLE_AS | SyntaxKind::CREATE_VIEW | SyntaxKind::CREATE_MATERIALIZED_VIEW
+            );
+            created || child(&outer, SyntaxKind::INTO_CLAUSE).is_some()
+        };
+        if target.is_none_or(|target| target.kind() != SyntaxKind::TARGET) || !row.ancestors().any(makes) {
+            return Ok(());
+        }
+        let why = "The rows of a table under migration are records, and a relation has no columns of records.";
+        Err(refuse(rules, "a whole row as a column of a new relation", why)
+            .hint("Name the columns that are needed.")
+            .at(self.piece.range_of(row).start))
     }
 
     /// Of a record PostgreSQL knows the fields only where it stands by itself: `(u).username`, not `(SELECT u ...).username`.
@@ -349,15 +369,42 @@ impl Plan<'_, '_> {
         }
     }
 
-    fn expose_system(&mut self, index: usize) {
+    /// Shows the system columns that are named of the table: in an inline view they are columns like any other.
+    fn expose_system(&mut self, index: usize) -> Result<(), Refusal> {
         let read = &self.survey.reads[index];
         if read.of_function() {
-            return;
+            return Ok(());
         }
-        let view = read.view;
-        let own = |name: &str| view.columns.iter().any(|column| column.name.as_str() == name);
-        self.exposed[index].system =
-            SYSTEM_COLUMNS.into_iter().filter(|name| self.names.contains(name) && !own(name)).collect();
+        let own = |name: &str| read.view.columns.iter().any(|column| column.name.as_str() == name);
+        let mut system = self.system_columns(read.item);
+        system.retain(|name| !own(name));
+        if let Some(bare) = self.bare_system(read.item, &system) {
+            let what = format!("the system column \"{}\" without its table's name", bare.column());
+            return Err(refuse(
+                read.rules,
+                &what,
+                "Beside a join PostgreSQL does not find it there, and in a view it would.",
+            )
+            .hint("Put the table's name before the column.")
+            .at(bare.places.first().copied().unwrap_or_default()));
+        }
+        self.exposed[index].system = system;
+        Ok(())
+    }
+
+    /// The system columns that the statement may name of that item.
+    pub(super) fn system_columns(&self, item: ItemId) -> Vec<&'static str> {
+        let means = |reference: &Reference, column: &str| {
+            reference.column() == column && self.survey.may_mean_system(reference, item)
+        };
+        let named = |column: &&str| self.survey.references.iter().any(|reference| means(reference, column));
+        SYSTEM_COLUMNS.into_iter().filter(named).collect()
+    }
+
+    /// A bare name that a view of the item with these system columns would catch, and the table in its join does not.
+    pub(super) fn bare_system(&self, item: ItemId, system: &[&str]) -> Option<&Reference> {
+        let mut references = self.survey.references.iter();
+        references.find(|r| system.contains(&r.column()) && self.survey.passes_system(r, item))
     }
 
     /// The columns that an inline view shows: all where anything may name any, else those whose names are in use.

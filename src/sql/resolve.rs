@@ -2,7 +2,7 @@
 //!
 //! Pure lookup over a `Survey`; where an item's columns are not known the answer is `Unsure`, never a guess.
 
-use super::survey::{ItemId, RefContext, Reference, ScopeId, Survey};
+use super::survey::{ItemId, RefContext, Reference, Scope, ScopeId, Survey};
 
 /// What a reference means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,25 @@ impl Survey<'_> {
             Some(id) => Found::Row(id),
             None => Found::Missing,
         }
+    }
+
+    /// Whether a reference may mean a column of the item that no list of its columns has: a system column. By its bare name
+    /// PostgreSQL finds one in a table that stands by itself.
+    pub(super) fn may_mean_system(&self, reference: &Reference, item: ItemId) -> bool {
+        match reference.parts.as_slice() {
+            [] => false,
+            [_] => self.levels_with(reference, item).any(|scope| !scope.joined.contains(&item)),
+            [qualifier @ .., _] => self.item_named(qualifier, reference.scope) == Some(item),
+        }
+    }
+
+    /// Whether a bare name goes past the system columns of the item, which stands in a join.
+    pub(super) fn passes_system(&self, reference: &Reference, item: ItemId) -> bool {
+        reference.parts.len() == 1 && self.levels_with(reference, item).any(|scope| scope.joined.contains(&item))
+    }
+
+    fn levels_with(&self, reference: &Reference, item: ItemId) -> impl Iterator<Item = &Scope> {
+        self.scopes_from(reference.scope).map(|id| &self.scopes[id]).filter(move |scope| scope.items.contains(&item))
     }
 
     /// The scopes from the innermost outwards.

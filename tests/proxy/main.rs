@@ -897,6 +897,12 @@ fn a_statement_that_is_not_closed_after_all_is_still_known() {
         ("Q BEGIN; SELECT 1/0\nQ DISCARD ALL\nQ ROLLBACK\nQ EXECUTE s", 4),
         ("Cs s\nS\nB - s\nE -\nS", 2),
         ("P - DEALLOCATE s\nB - -\nE -\nB - s\nE -\nS", 1),
+        ("E -\nS\nP - SELECT 1\nQ SELECT 1\nB q a\nS", 3),
+        ("E -\nS\nP - SELECT 1\nQ DISCARD ALL\nB q a\nS", 3),
+        ("E -\nS\nP - SELECT 1\nQ BEGIN\nB q a\nS\nQ ROLLBACK", 4),
+        ("E -\nS\nP - SELECT 1\nQ SELECT 1/0\nB q a\nS\nQ ROLLBACK", 4),
+        ("Q selec\nS\nP - SELECT 1\nQ BEGIN; DISCARD ALL\nB q a\nS\nQ ROLLBACK", 5),
+        ("E -\nS\nP - SELECT 1\nQ BEGIN; SET search_path = xx; SELECT bad\nB q a\nS\nQ ROLLBACK", 4),
         ("Q DEALLOCATE ALL\nB - s\nE -\nS\nP s SELECT email, username FROM users\nB - s\nE -\nS", 3),
     ] {
         let made = ("P s SELECT username FROM users\nS", 1);

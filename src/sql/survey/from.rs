@@ -3,7 +3,7 @@
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::{
-    Columns, ItemId, Meaning, Place, Read, ScopeId, Source, Survey, UsingName, child, direct_alias, has_token,
+    Columns, ItemId, Meaning, Place, Read, Scope, ScopeId, Source, Survey, UsingName, child, direct_alias, has_token,
     is_query, quoted, relation_columns, rename,
 };
 use crate::migration::{Route, TableRules};
@@ -72,7 +72,9 @@ impl<'a> Survey<'a> {
         let before = self.scopes[scope].items.len();
         match node.kind() {
             SyntaxKind::RELATION_FROM_ITEM => self.relation_item(node, node, scope, ctes),
-            SyntaxKind::JOIN_EXPR => self.join(node, scope, outer, ctes),
+            SyntaxKind::JOIN_EXPR => {
+                self.join(node, scope, outer, ctes, Vec::new());
+            }
             SyntaxKind::PAREN_FROM_ITEM => self.paren_item(node, scope, outer, ctes),
             SyntaxKind::PAREN_EXPR => {
                 for inner in node.children() {
@@ -84,7 +86,7 @@ impl<'a> Survey<'a> {
             | SyntaxKind::ROWS_FROM_ITEM
             | SyntaxKind::JSON_TABLE_FROM_ITEM
             | SyntaxKind::GRAPH_TABLE_FROM_ITEM
-            | SyntaxKind::XML_TABLE_FROM_ITEM => self.function_item(node, scope, ctes),
+            | SyntaxKind::XML_TABLE_FROM_ITEM => self.function_item(node, scope, outer, ctes),
             _ => self.expressions(node, Place { scope: Some(scope), ctes }),
         }
         self.scopes[scope].items[before..].to_vec()
@@ -128,23 +130,37 @@ impl<'a> Survey<'a> {
         Some((self.name_of(&alias)?.0, self.piece.text_of(&alias).to_owned()))
     }
 
-    pub(super) fn join(&mut self, node: &SyntaxNode, scope: ScopeId, outer: Option<ScopeId>, ctes: Option<usize>) {
-        let mut members = Vec::new();
+    /// Walks a join whose first operand stands behind `left`; all that it joins, these included.
+    ///
+    /// The tree has `a CROSS JOIN b JOIN c ON ...` as `a CROSS JOIN (b JOIN c ON ...)`, and NATURAL likewise. PostgreSQL joins
+    /// from the left: the condition sees `a`.
+    fn join(
+        &mut self,
+        node: &SyntaxNode,
+        scope: ScopeId,
+        outer: Option<ScopeId>,
+        ctes: Option<usize>,
+        left: Vec<ItemId>,
+    ) -> Vec<ItemId> {
+        let mut members = left;
         for part in node.children() {
             if part.kind() != SyntaxKind::JOIN {
-                members.extend(self.walk_from_item(&part, scope, outer, ctes));
+                members = self.operand(&part, scope, outer, ctes, members, true);
                 continue;
+            }
+            if members.len() > 1 {
+                self.scopes[scope].joined.extend(members.iter().copied());
             }
             let natural = has_token(&part, SyntaxKind::NATURAL_KW);
             self.natural = self.natural || natural;
             self.scopes[scope].natural = self.scopes[scope].natural || natural;
+            let conditioned =
+                part.children().any(|c| matches!(c.kind(), SyntaxKind::ON_CLAUSE | SyntaxKind::JOIN_USING_CLAUSE));
             for inner in part.children() {
                 match inner.kind() {
                     SyntaxKind::ON_CLAUSE => {
-                        let on = self.scope(outer);
+                        let on = self.so_far(scope, outer);
                         self.scopes[on].items = members.clone();
-                        self.scopes[on].merged = self.scopes[scope].merged.clone();
-                        self.scopes[on].natural = self.scopes[scope].natural;
                         self.expressions(&inner, Place { scope: Some(on), ctes });
                     }
                     SyntaxKind::JOIN_USING_CLAUSE => self.using(&inner, scope, &members),
@@ -153,10 +169,39 @@ impl<'a> Survey<'a> {
                     | SyntaxKind::JOIN_RIGHT
                     | SyntaxKind::JOIN_FULL
                     | SyntaxKind::JOIN_CROSS => {}
-                    _ => members.extend(self.walk_from_item(&inner, scope, outer, ctes)),
+                    _ => members = self.operand(&inner, scope, outer, ctes, members, !conditioned),
                 }
             }
         }
+        self.scopes[scope].joined.extend(members.iter().copied());
+        members
+    }
+
+    /// Walks an operand of a join behind those before it; all of them. `continues`: where it is a join itself, its first
+    /// operand is what is joined to them.
+    fn operand(
+        &mut self,
+        node: &SyntaxNode,
+        scope: ScopeId,
+        outer: Option<ScopeId>,
+        ctes: Option<usize>,
+        mut before: Vec<ItemId>,
+        continues: bool,
+    ) -> Vec<ItemId> {
+        if continues && node.kind() == SyntaxKind::JOIN_EXPR {
+            return self.join(node, scope, outer, ctes, before);
+        }
+        before.extend(self.walk_from_item(node, scope, outer, ctes));
+        before
+    }
+
+    /// What a function or LATERAL sees: the items before it.
+    fn so_far(&mut self, scope: ScopeId, outer: Option<ScopeId>) -> ScopeId {
+        let before = self.scope(outer);
+        let Scope { items, merged, natural, joined, .. } = &self.scopes[scope];
+        let (items, merged, natural, joined) = (items.clone(), merged.clone(), *natural, joined.clone());
+        self.scopes[before] = Scope { parent: outer, items, merged, natural, joined, ..Scope::default() };
+        before
     }
 
     pub(super) fn using(&mut self, clause: &SyntaxNode, scope: ScopeId, members: &[ItemId]) {
@@ -193,10 +238,10 @@ impl<'a> Survey<'a> {
         let Some(inner) = node.children().find(|c| c.kind() != SyntaxKind::FROM_ALIAS) else { return };
         let is_subquery = query.is_some_and(|n| is_query(n.kind()));
         if is_subquery {
+            let place = Place { scope: if lateral { Some(self.so_far(scope, outer)) } else { outer }, ctes };
             let columns = if is_query(inner.kind()) {
-                self.statement(&inner, Place { scope: if lateral { Some(scope) } else { outer }, ctes })
+                self.statement(&inner, place)
             } else {
-                let place = Place { scope: if lateral { Some(scope) } else { outer }, ctes };
                 inner.children().map(|c| self.statement(&c, place)).next().unwrap_or_default()
             };
             let (name, sql) = alias.map_or((None, String::new()), |(name, sql)| (Some(name), sql));
@@ -222,18 +267,19 @@ impl<'a> Survey<'a> {
         }
     }
 
-    pub(super) fn function_item(&mut self, node: &SyntaxNode, scope: ScopeId, ctes: Option<usize>) {
+    fn function_item(&mut self, node: &SyntaxNode, scope: ScopeId, outer: Option<ScopeId>, ctes: Option<usize>) {
         let from_alias = child(node, SyntaxKind::FROM_ALIAS);
+        let place = Place { scope: Some(self.so_far(scope, outer)), ctes };
         if let Some((call, rules, function)) = self.row_function_item(node) {
             let arguments = child(&call, SyntaxKind::ARG_LIST);
-            arguments.iter().for_each(|list| self.expressions(list, Place { scope: Some(scope), ctes }));
+            arguments.iter().for_each(|list| self.expressions(list, place));
             let alias = from_alias.as_ref().and_then(|alias| self.alias(alias));
             let alias = alias.unwrap_or_else(|| (function.name.as_str().to_owned(), function.name.quoted()));
             self.read(rules, node, scope, Some(alias), false);
             return;
         }
         for part in node.children().filter(|part| part.kind() != SyntaxKind::FROM_ALIAS) {
-            self.expressions(&part, Place { scope: Some(scope), ctes });
+            self.expressions(&part, place);
         }
         let exact = node.descendants().any(|n| n.kind() == SyntaxKind::COLUMN_DEF_LIST);
         let aliases = from_alias.as_ref().and_then(|alias| self.column_aliases(alias));

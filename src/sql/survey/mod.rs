@@ -32,6 +32,8 @@ pub(super) struct Scope {
     /// Columns that USING or NATURAL made one of several items' columns.
     pub merged: Vec<String>,
     pub natural: bool,
+    /// Items that stand in a join: it has their columns, and not their system columns.
+    pub joined: Vec<ItemId>,
 }
 
 /// Something that a level of a query names: a table, subquery, function or join.

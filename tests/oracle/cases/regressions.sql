@@ -321,3 +321,102 @@ UPDATE users SET age = 1 FROM users WHERE id = 1
 SELECT a.username FROM users a, users ORDER BY 1 LIMIT 1
 
 SELECT j.amount FROM (users u JOIN orders o ON o.user_id = u.id) AS j, users ORDER BY 1 LIMIT 1
+
+--! group: regressions: joins
+--! state-only: the text of an error about a name names what is near
+SELECT count(*) FROM users z1 WHERE EXISTS (SELECT FROM users JOIN orders kind(id) ON true WHERE tableoid = 'users'::regclass)
+
+--! state-only: the text of an error about a name names what is near
+SELECT tableoid::regclass, count(*) FROM users z1 JOIN orders kind(id) ON true GROUP BY 1
+
+--! state-only: the text of an error about a name names what is near
+SELECT count(*) FROM orders o, users u WHERE EXISTS (SELECT FROM users a JOIN users b ON true WHERE ctid = o.ctid)
+
+SELECT u.tableoid::regclass, count(*) FROM users u JOIN orders kind(id) ON true GROUP BY 1
+
+--! refusable: a system column without its table's name
+SELECT u.tableoid::regclass, count(*) FROM users u JOIN orders kind(id) ON tableoid IS NOT NULL GROUP BY 1
+
+SELECT tableoid::regclass, username FROM users ORDER BY id
+
+SELECT username FROM users ORDER BY ctid
+
+SELECT username, (SELECT o.id FROM orders o WHERE o.user_id = u.id AND o.ctid IS NOT NULL AND tableoid IS NOT NULL ORDER BY 1 LIMIT 1) FROM users u ORDER BY id
+
+SELECT u.* FROM users u JOIN orders o ON o.user_id = u.id WHERE u.ctid IS NOT NULL ORDER BY u.id, o.id
+
+SELECT * FROM users CROSS JOIN orders JOIN app.users u3 ON public.users.username IS NOT NULL ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
+
+SELECT users.id FROM users CROSS JOIN orders o JOIN orders u3 ON public.users.username = u3.username ORDER BY 1
+
+SELECT * FROM users JOIN orders o ON true JOIN orders u3 ON public.users.username = u3.username ORDER BY users.id, o.id, u3.id
+
+SELECT * FROM users LEFT JOIN orders o JOIN orders u3 ON o.id = u3.id ON public.users.username = u3.username ORDER BY users.id, o.id, u3.id
+
+SELECT u.id, o.id, u3.username FROM users u CROSS JOIN orders o JOIN orders u3 ON u.ctid IS NOT NULL AND u.username = u3.username LEFT JOIN orders u4 ON u.xmin IS NOT NULL AND u.username = u4.handle ORDER BY 1, 2, 3
+
+SELECT * FROM users u NATURAL JOIN (SELECT 1 AS id) o JOIN orders u3 ON u.username = u3.username LEFT JOIN orders u4 USING (username) ORDER BY 1, 2, 3
+
+SELECT * FROM orders u NATURAL JOIN (SELECT 1 AS id) o LEFT JOIN users u4 USING (username) ORDER BY 1, 2, 3
+
+SELECT * FROM orders u CROSS JOIN (SELECT 1 AS one) o LEFT JOIN users u4 USING (username) ORDER BY 1, 2, 3
+
+SELECT u.id FROM users u CROSS JOIN orders o JOIN orders p JOIN users q ON q.username = p.username ON u.username = q.username ORDER BY 1
+
+--! state-only: the text of an error about a name names what is near
+SELECT u.id FROM users u CROSS JOIN orders o JOIN orders p JOIN users q ON q.username = u.username ON u.username = q.username ORDER BY 1
+
+SELECT u.id FROM users u LEFT JOIN orders o CROSS JOIN users q ON q.username = u.username AND o.id = q.id ORDER BY 1
+
+--! state-only: the text of an error about a name names what is near
+SELECT u.id FROM users u LEFT JOIN orders o CROSS JOIN users q JOIN orders r ON u.username = r.username ON q.username = u.username AND o.id = q.id ORDER BY 1
+
+SELECT count(*) FROM users, unnest(tags), users b, LATERAL (SELECT FROM users q4(kind0) WHERE q4.kind0 IS NOT NULL) x
+
+SELECT o.id, x.username FROM orders o, LATERAL (SELECT username FROM users WHERE id = user_id) x, users u WHERE u.id = 1 ORDER BY 1
+
+SELECT a.id, x.t FROM users a JOIN LATERAL (SELECT tableoid::regclass AS t) x ON true JOIN users b ON a.username = b.username ORDER BY 1
+
+SELECT a.id, x FROM users a JOIN LATERAL upper(username) x ON true, users b WHERE b.id = a.id ORDER BY 1
+
+--! state-only: the text of an error about a name names what is near
+SELECT a.id, x FROM upper(username) x, users b ORDER BY 1
+
+SELECT (SELECT count(*) FROM unnest(tags) t, users b WHERE b.username = u.username) FROM users u ORDER BY u.id
+
+SELECT u.id FROM users u, ROWS FROM (generate_series(1, id), unnest(tags)) r(a, b), users v WHERE v.username = u.username ORDER BY 1, r.a
+
+INSERT INTO users (username, age) VALUES ('y1', 2), ('b'::text BETWEEN 'a' AND 'x', 1) RETURNING username
+
+INSERT INTO users (username) VALUES ('b'::text NOT BETWEEN SYMMETRIC 'a' AND 'x') RETURNING username
+
+UPDATE users SET username = email::text BETWEEN 'a' AND 'x', age = 3 WHERE username::text BETWEEN 'a' AND 'b' COLLATE "C" RETURNING username::text BETWEEN 'a' AND 'x', username COLLATE "C" BETWEEN 'a' AND 'x', username
+
+SELECT username::text BETWEEN 'a' AND 'x', username::varchar(3)::text NOT BETWEEN $1 AND $2, created_at::date BETWEEN '2000-01-01' AND '2100-01-01' AS x FROM users WHERE created_at::timestamp with time zone BETWEEN $3 AND $4 AND username <> 'x' ORDER BY id
+--! params: a | b | 2000-01-01 | 2100-01-01
+
+SELECT username, sum(age) OVER (ORDER BY created_at::date, id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), sum(age) OVER (PARTITION BY email::text BETWEEN 'a' AND 'b' ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) FROM users ORDER BY id
+
+SELECT username FROM users WHERE (tags::text[])[1]::text BETWEEN 'a' AND 'z' OR username BETWEEN 'a'::text AND 'b' ORDER BY id
+
+SELECT CASE WHEN username::text BETWEEN 'a' AND 'b' THEN 1 ELSE 2 END, count(*) FROM users GROUP BY 1, username::text BETWEEN 'a' AND 'c' ORDER BY 1, 2
+
+--! group: regressions: whole rows of new relations
+--! refusable: a whole row as a column
+CREATE TABLE nt AS SELECT users FROM users
+
+--! refusable: a whole row as a column
+CREATE TEMP TABLE nt AS SELECT x.u FROM (SELECT (u) FROM users u) x
+
+--! refusable: a whole row as a column
+SELECT u INTO nt FROM users u
+
+--! refusable: a whole row as a column
+CREATE VIEW nv AS SELECT id, u FROM users u
+
+--! refusable: a whole row as a column
+CREATE MATERIALIZED VIEW nv AS SELECT id, u FROM users u
+
+CREATE TABLE nt AS SELECT row_to_json(users)->>'id' AS id FROM users
+
+SELECT users FROM users ORDER BY id
