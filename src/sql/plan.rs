@@ -9,7 +9,7 @@ use std::ops::Range;
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::edits::{Edits, Overlap};
-use super::read::{Piece, Unread};
+use super::read::{Piece, TABLES_MAX, Unread};
 use super::survey::{Survey, is_query, is_statement};
 use super::{Context, catalog, second, tend};
 use crate::migration::{TableRules, TableView, ViewColumn};
@@ -115,6 +115,9 @@ fn read_and_plan(
     if !of_table && !of_catalog && !is_copy_table(&statement) {
         reasons.push("no reference means a table under migration".to_owned());
         return Ok(());
+    }
+    if survey.reads.len() > TABLES_MAX {
+        return Err(too_large(Unread::TooLarge("tables"), piece, cx));
     }
     second::agrees(piece, cx, &survey, &statement)?;
     let names = piece.tokens.iter().filter_map(|(_, name)| name.as_deref()).collect();
@@ -295,7 +298,7 @@ impl Plan<'_, '_> {
     /// Whether the item's name stands where a column could: its whole row, or `t.*`.
     pub(super) fn uses_row(&self, item: usize) -> bool {
         let Some(alias) = self.survey.items[item].alias.as_ref() else { return false };
-        self.survey.references.iter().any(|reference| reference.parts == [alias.clone()])
+        self.survey.references.iter().any(|reference| matches!(reference.parts.as_slice(), [name] if name == alias))
     }
 
     pub(super) fn replace(&mut self, range: Range<usize>, text: impl Into<String>) -> Result<(), Refusal> {

@@ -19,10 +19,23 @@ const NO_TARGET: &str = "Expected a target after SELECT";
 /// The most operators and joins of one statement: they nest to the left in a syntax tree.
 pub const CHAIN_MAX: usize = 50_000;
 
-/// Stack that any reading may need, in bytes; and what each level of brackets and each link of a chain may add.
+/// The most operators in one run of what the tree's reader looks for among what it has seen: it looks at each such node's
+/// whole subtree whenever its table of them grows, so that the time goes with the square.
+const RUN_MAX: usize = 4_000;
+
+/// The most tokens of a type's name, its modifier and bounds included.
+const TYPE_TOKENS_MAX: usize = 24;
+
+/// The most tables and subqueries of one statement: each is held against the others.
+pub const TABLES_MAX: usize = 4_000;
+
+/// The most tokens that may stand in one another: all between two commas, and those of the brackets around.
+const NESTED_TOKENS_MAX: usize = 100_000;
+
+/// Stack that any reading may need, in bytes; and what each level of brackets and each token that may nest may add.
 const STACK_BYTES: usize = 512 * 1024;
 const STACK_BYTES_PER_LEVEL: usize = 48 * 1024;
-const STACK_BYTES_PER_LINK: usize = 4 * 1024;
+const STACK_BYTES_PER_TOKEN: usize = 4 * 1024;
 
 /// A text cut into tokens and statements.
 #[derive(Debug)]
@@ -124,23 +137,34 @@ impl Piece<'_> {
 
     /// Whether the statement is within what is read; which bound it breaks otherwise.
     pub fn bounds(&self) -> Result<Bounds, Unread> {
-        let (mut depth, mut deepest, mut chain) = (0usize, 0usize, 0usize);
-        for (token, _) in self.tokens {
+        const LINKS: [&str; 9] = ["and", "or", "not", "union", "except", "intersect", "collate", "at", "is"];
+        let text = self.source.as_bytes();
+        let (mut deepest, mut chain, mut tables, mut runs) = (0usize, 0usize, 0usize, Runs::default());
+        for (index, (token, _)) in self.tokens.iter().enumerate() {
+            runs.token();
             match token.kind {
-                TokenKind::Mark(b'(' | b'[') => depth += 1,
-                TokenKind::Mark(b')' | b']') => depth = depth.saturating_sub(1),
-                TokenKind::Operator => chain += 1,
-                TokenKind::Word => {
-                    let text = self.source.as_bytes();
-                    depth += usize::from(token.is_word(text, "case"));
-                    if token.is_word(text, "end") {
-                        depth = depth.saturating_sub(1);
-                    }
-                    let links = ["and", "or", "not", "join", "union", "except", "intersect", "collate", "at", "is"];
-                    chain += usize::from(links.iter().any(|word| token.is_word(text, word)));
+                TokenKind::Mark(b'(') => runs.open(),
+                TokenKind::Mark(b'[') => {
+                    runs.link(false);
+                    runs.open();
                 }
-                TokenKind::Mark(b'.') => chain += 1,
-                TokenKind::Quoted
+                TokenKind::Mark(b')' | b']') => runs.close(),
+                TokenKind::Mark(b',') => runs.next(),
+                TokenKind::Operator | TokenKind::Mark(b'.') => {
+                    chain += 1;
+                    runs.link(self.is_spaced(index));
+                }
+                TokenKind::Word if token.is_word(text, "case") => runs.open(),
+                TokenKind::Word if token.is_word(text, "end") => runs.close(),
+                TokenKind::Word if token.is_word(text, "from") => tables += 1,
+                TokenKind::Word if token.is_word(text, "join") => (chain, tables) = (chain + 1, tables + 1),
+                TokenKind::Word if LINKS.iter().any(|word| token.is_word(text, word)) => {
+                    chain += 1;
+                    let joins = token.is_word(text, "and") || token.is_word(text, "or");
+                    runs.link(joins && self.is_spaced(index));
+                }
+                TokenKind::Word
+                | TokenKind::Quoted
                 | TokenKind::UnicodeQuoted
                 | TokenKind::Text
                 | TokenKind::EscapeText
@@ -153,15 +177,32 @@ impl Piece<'_> {
                 | TokenKind::Comment
                 | TokenKind::Unterminated => {}
             }
-            deepest = deepest.max(depth);
+            deepest = deepest.max(runs.outer.len());
         }
+        runs.end();
         if deepest > DEPTH_MAX {
             return Err(Unread::TooLarge("nested brackets"));
         }
-        if chain > CHAIN_MAX {
+        if chain > CHAIN_MAX || runs.longest > NESTED_TOKENS_MAX || runs.weight > RUN_MAX * RUN_MAX {
             return Err(Unread::TooLarge("operators"));
         }
-        Ok(Bounds { deepest, chain })
+        if tables > TABLES_MAX {
+            return Err(Unread::TooLarge("tables"));
+        }
+        Ok(Bounds { deepest, nested: runs.longest })
+    }
+
+    /// Whether the n-th token stands between two operands, with a blank on either side.
+    fn is_spaced(&self, index: usize) -> bool {
+        let token = &self.tokens[index].0;
+        let (start, end) = (token.start - self.range.start, token.end - self.range.start);
+        let blank = |at: Option<usize>| {
+            at.and_then(|at| self.blank.as_bytes().get(at)).is_some_and(|byte| byte.is_ascii_whitespace())
+        };
+        let operand = index.checked_sub(1).is_some_and(|before| {
+            !matches!(self.tokens[before].0.kind, TokenKind::Operator | TokenKind::Mark(b'(' | b'[' | b','))
+        });
+        operand && blank(start.checked_sub(1)) && blank(Some(end))
     }
 
     /// The statement's syntax tree; `None` where the reader does not take it for exactly one statement.
@@ -201,7 +242,7 @@ impl Piece<'_> {
     fn is_behind_type(&self, index: usize) -> bool {
         let frames = ["rows", "range", "groups"];
         let of_frame = index > 0 && frames.iter().any(|word| self.is_word(index - 1, word));
-        let parts = self.tokens[..index].iter().rev().take_while(|(token, _)| {
+        let parts = self.tokens[..index].iter().rev().take(TYPE_TOKENS_MAX).take_while(|(token, _)| {
             let mark = matches!(token.kind, TokenKind::Mark(b'.' | b'[' | b']' | b'(' | b')' | b','));
             mark || token.kind.is_name() || token.kind == TokenKind::Number
         });
@@ -275,17 +316,70 @@ fn is_operand(kind: SyntaxKind) -> bool {
     )
 }
 
+/// What may stand in one another: all that no comma sets apart, and what is around it.
+#[derive(Debug, Default)]
+struct Runs {
+    /// Those of the brackets around, which go on behind them.
+    outer: Vec<Run>,
+    run: Run,
+    /// The tokens of the runs around.
+    around: usize,
+    /// The most tokens in one another.
+    longest: usize,
+    /// The squares of all runs of operators.
+    weight: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Run {
+    tokens: usize,
+    /// Operators that no blanks set apart: nodes of three parts, in one another.
+    operators: usize,
+}
+
+impl Runs {
+    fn token(&mut self) {
+        self.run.tokens += 1;
+        self.longest = self.longest.max(self.around + self.run.tokens);
+    }
+
+    fn open(&mut self) {
+        self.around += self.run.tokens;
+        self.outer.push(std::mem::take(&mut self.run));
+    }
+
+    fn close(&mut self) {
+        self.end();
+        self.run = self.outer.pop().unwrap_or_default();
+        self.around -= self.run.tokens;
+    }
+
+    fn link(&mut self, spaced: bool) {
+        if spaced { self.end() } else { self.run.operators += 1 }
+    }
+
+    fn next(&mut self) {
+        self.end();
+        self.run.tokens = 0;
+    }
+
+    fn end(&mut self) {
+        let operators = std::mem::take(&mut self.run.operators);
+        self.weight = self.weight.saturating_add(operators.saturating_mul(operators));
+    }
+}
+
 /// How much of the stack reading a statement may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     deepest: usize,
-    chain: usize,
+    nested: usize,
 }
 
 impl Bounds {
     /// Runs `read` with enough stack.
     pub fn with_stack<T>(self, read: impl FnOnce() -> T) -> T {
-        let bytes = STACK_BYTES + self.deepest * STACK_BYTES_PER_LEVEL + self.chain * STACK_BYTES_PER_LINK;
+        let bytes = STACK_BYTES + self.deepest * STACK_BYTES_PER_LEVEL + self.nested * STACK_BYTES_PER_TOKEN;
         stacker::maybe_grow(bytes, bytes + STACK_BYTES, read)
     }
 }

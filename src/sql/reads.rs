@@ -398,11 +398,14 @@ impl Plan<'_, '_> {
             reference.column() == column && self.survey.may_mean_system(reference, item)
         };
         let named = |column: &&str| self.survey.references.iter().any(|reference| means(reference, column));
-        SYSTEM_COLUMNS.into_iter().filter(named).collect()
+        SYSTEM_COLUMNS.into_iter().filter(|column| self.names.contains(column)).filter(named).collect()
     }
 
     /// A bare name that a view of the item with these system columns would catch, and the table in its join does not.
     pub(super) fn bare_system(&self, item: ItemId, system: &[&str]) -> Option<&Reference> {
+        if system.is_empty() {
+            return None;
+        }
         let mut references = self.survey.references.iter();
         references.find(|r| system.contains(&r.column()) && self.survey.passes_system(r, item))
     }
@@ -495,9 +498,10 @@ impl Plan<'_, '_> {
             .map_or(whole.end, |c| self.piece.range_of(&c).start);
         let text = self.piece.source.get(whole.start..behind).unwrap_or_default();
         // A comment between the table and its alias stays outside.
-        let last =
-            self.piece.tokens.iter().map(|(token, _)| token).filter(|t| t.start >= whole.start && t.end <= behind);
-        let end = last.map(|token| token.end).max().unwrap_or(whole.start + text.trim_end().len());
+        let tokens = self.piece.tokens;
+        let first = tokens.partition_point(|(token, _)| token.start < whole.start);
+        let within = tokens[first..].iter().map(|(token, _)| token).take_while(|token| token.end <= behind);
+        let end = within.last().map(|token| token.end).unwrap_or(whole.start + text.trim_end().len());
         whole.start..end
     }
 

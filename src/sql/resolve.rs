@@ -104,14 +104,18 @@ impl Survey<'_> {
     pub(super) fn may_mean_system(&self, reference: &Reference, item: ItemId) -> bool {
         match reference.parts.as_slice() {
             [] => false,
-            [_] => self.levels_with(reference, item).any(|scope| !scope.joined.contains(&item)),
+            [_] => self.levels_with(reference, item).any(|scope| !self.is_joined(item, scope)),
             [qualifier @ .., _] => self.item_named(qualifier, reference.scope) == Some(item),
         }
     }
 
     /// Whether a bare name goes past the system columns of the item, which stands in a join.
     pub(super) fn passes_system(&self, reference: &Reference, item: ItemId) -> bool {
-        reference.parts.len() == 1 && self.levels_with(reference, item).any(|scope| scope.joined.contains(&item))
+        reference.parts.len() == 1 && self.levels_with(reference, item).any(|scope| self.is_joined(item, scope))
+    }
+
+    fn is_joined(&self, item: ItemId, scope: &Scope) -> bool {
+        self.items[item].joined_at.is_some_and(|at| scope.seen_at.is_none_or(|seen| at <= seen))
     }
 
     fn levels_with(&self, reference: &Reference, item: ItemId) -> impl Iterator<Item = &Scope> {

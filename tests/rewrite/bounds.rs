@@ -310,3 +310,65 @@ fn a_view_of_the_table_alone_stays_one_that_can_be_written_through() {
         assert!(edited(text).contains("(SELECT "), "{text}");
     }
 }
+
+/// Whatever nests, and however often: it is read, or refused for its size.
+#[test]
+fn chains_of_every_kind_are_read_or_refused_for_their_size() {
+    let links = [
+        "+1",
+        " + 1",
+        "::int",
+        ":: int",
+        " [1]",
+        " ISNULL",
+        " NOTNULL",
+        " IS NULL",
+        " IN (1)",
+        " NOT IN (1)",
+        " LIKE 'a'",
+        " ILIKE 'a' ESCAPE 'b'",
+        " SIMILAR TO 'a'",
+        " BETWEEN 1 AND 2",
+        " BETWEEN SYMMETRIC 1 AND 2",
+        " COLLATE \"C\"",
+        " AT TIME ZONE 'x'",
+        " AT LOCAL",
+        " OPERATOR(pg_catalog.+) 1",
+        " IS DISTINCT FROM 1",
+        " AND true",
+        " OR(true)",
+        "-- \n-1",
+        " = ANY (x)",
+        "||'a'",
+    ];
+    let mut texts = Vec::new();
+    for times in [2_000, 20_000] {
+        texts.extend(links.map(|link| format!("SELECT username, 1{} FROM users", link.repeat(times))));
+        for prefix in ["NOT ", "- ", "- (", "@ ", "CASE WHEN true THEN "] {
+            texts.push(format!("SELECT username, {} 1 FROM users", prefix.repeat(times)));
+        }
+        for join in
+            [" JOIN posts ON true", " CROSS JOIN posts", " NATURAL JOIN posts", ", LATERAL f(1)", " JOIN users ON true"]
+        {
+            texts.push(format!("SELECT u.username FROM users u{}", join.repeat(times)));
+        }
+        texts.push(format!("SELECT (u){} FROM users u", ".a".repeat(times)));
+        texts.push(format!("SELECT username FROM users{}", " EXCEPT SELECT username FROM users".repeat(times)));
+        texts.push(format!(
+            "WITH {} SELECT username FROM x",
+            vec!["x AS (SELECT username FROM users)"; times].join(", ")
+        ));
+        texts.push(format!("SELECT username FROM {}", vec!["users"; times].join(", ")));
+        texts.push(format!(
+            "UPDATE users SET username = 'a' WHERE {} true",
+            "username IN (SELECT username FROM users) AND ".repeat(times)
+        ));
+    }
+    for text in &texts {
+        match contracted(text) {
+            Rewrite::Rewritten(_) => {}
+            Rewrite::Unchanged => panic!("passed: {} ({})", &text[..60], text.len()),
+            Rewrite::Refused(refusal) => assert!(!refusal.message.is_empty(), "{refusal}"),
+        }
+    }
+}

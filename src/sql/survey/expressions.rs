@@ -66,7 +66,12 @@ impl<'a> Survey<'a> {
         let Some(base) = node.children().next() else { return };
         let star = has_token(node, SyntaxKind::STAR);
         if !is_name_chain(&base) {
-            return self.expressions(&base, place);
+            // Of a long chain over something else each link would walk the rest.
+            let mut inner = base;
+            while let (SyntaxKind::FIELD_EXPR, Some(next)) = (inner.kind(), inner.children().next()) {
+                inner = next;
+            }
+            return self.expressions(&inner, place);
         }
         let (parts, places) = self.path(node);
         if star {

@@ -11,6 +11,9 @@ use crate::schema::{QualifiedName, RowFunction};
 use crate::sql::catalog::CatalogRead;
 use crate::sql::reads;
 
+/// How many items all scopes that see a part of FROM are given: each join may see all before it.
+const SEEN_EARLY_MAX: usize = 1_000_000;
+
 impl<'a> Survey<'a> {
     /// Notes a read of a migrating table; the columns that the session sees.
     pub(super) fn read(
@@ -149,7 +152,7 @@ impl<'a> Survey<'a> {
                 continue;
             }
             if members.len() > 1 {
-                self.scopes[scope].joined.extend(members.iter().copied());
+                self.joined(&members);
             }
             let natural = has_token(&part, SyntaxKind::NATURAL_KW);
             self.natural = self.natural || natural;
@@ -159,8 +162,7 @@ impl<'a> Survey<'a> {
             for inner in part.children() {
                 match inner.kind() {
                     SyntaxKind::ON_CLAUSE => {
-                        let on = self.so_far(scope, outer);
-                        self.scopes[on].items = members.clone();
+                        let on = self.so_far(scope, outer, &members);
                         self.expressions(&inner, Place { scope: Some(on), ctes });
                     }
                     SyntaxKind::JOIN_USING_CLAUSE => self.using(&inner, scope, &members),
@@ -173,8 +175,19 @@ impl<'a> Survey<'a> {
                 }
             }
         }
-        self.scopes[scope].joined.extend(members.iter().copied());
+        self.joined(&members);
         members
+    }
+
+    /// These are joined now. What was before stands before the others.
+    fn joined(&mut self, members: &[ItemId]) {
+        self.joins += 1;
+        for member in members.iter().rev() {
+            if self.items[*member].joined_at.is_some() {
+                break;
+            }
+            self.items[*member].joined_at = Some(self.joins);
+        }
     }
 
     /// Walks an operand of a join behind those before it; all of them. `continues`: where it is a join itself, its first
@@ -195,13 +208,28 @@ impl<'a> Survey<'a> {
         before
     }
 
-    /// What a function or LATERAL sees: the items before it.
-    fn so_far(&mut self, scope: ScopeId, outer: Option<ScopeId>) -> ScopeId {
+    /// A scope that sees these items of another, as they are now.
+    fn so_far(&mut self, scope: ScopeId, outer: Option<ScopeId>, items: &[ItemId]) -> ScopeId {
         let before = self.scope(outer);
-        let Scope { items, merged, natural, joined, .. } = &self.scopes[scope];
-        let (items, merged, natural, joined) = (items.clone(), merged.clone(), *natural, joined.clone());
-        self.scopes[before] = Scope { parent: outer, items, merged, natural, joined, ..Scope::default() };
+        self.seen_early += items.len();
+        let seen = self.seen_early <= SEEN_EARLY_MAX;
+        let Scope { merged, natural, .. } = &self.scopes[scope];
+        self.scopes[before] = Scope {
+            items: if seen { items.to_vec() } else { Vec::new() },
+            merged: merged.clone(),
+            // Beyond the bound nothing is said of what a name means.
+            natural: *natural || !seen,
+            seen_at: Some(self.joins),
+            parent: outer,
+            ..Scope::default()
+        };
         before
+    }
+
+    /// The scope of a function or of LATERAL: the items before it.
+    fn lateral(&mut self, scope: ScopeId, outer: Option<ScopeId>) -> ScopeId {
+        let items = self.scopes[scope].items.clone();
+        self.so_far(scope, outer, &items)
     }
 
     pub(super) fn using(&mut self, clause: &SyntaxNode, scope: ScopeId, members: &[ItemId]) {
@@ -238,7 +266,7 @@ impl<'a> Survey<'a> {
         let Some(inner) = node.children().find(|c| c.kind() != SyntaxKind::FROM_ALIAS) else { return };
         let is_subquery = query.is_some_and(|n| is_query(n.kind()));
         if is_subquery {
-            let place = Place { scope: if lateral { Some(self.so_far(scope, outer)) } else { outer }, ctes };
+            let place = Place { scope: if lateral { Some(self.lateral(scope, outer)) } else { outer }, ctes };
             let columns = if is_query(inner.kind()) {
                 self.statement(&inner, place)
             } else {
@@ -269,7 +297,7 @@ impl<'a> Survey<'a> {
 
     fn function_item(&mut self, node: &SyntaxNode, scope: ScopeId, outer: Option<ScopeId>, ctes: Option<usize>) {
         let from_alias = child(node, SyntaxKind::FROM_ALIAS);
-        let place = Place { scope: Some(self.so_far(scope, outer)), ctes };
+        let place = Place { scope: Some(self.lateral(scope, outer)), ctes };
         if let Some((call, rules, function)) = self.row_function_item(node) {
             let arguments = child(&call, SyntaxKind::ARG_LIST);
             arguments.iter().for_each(|list| self.expressions(list, place));

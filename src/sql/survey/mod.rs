@@ -9,10 +9,12 @@ mod from;
 mod queries;
 mod writes;
 
+use std::collections::{HashMap, HashSet};
+
 use squawk_syntax::{SyntaxKind, SyntaxNode, SyntaxToken};
 
 use super::catalog::CatalogRead;
-use super::read::Piece;
+use super::read::{Piece, TABLES_MAX};
 use super::{Context, Temporary};
 use crate::migration::{TableRules, TableView};
 use crate::schema::{Ident, QualifiedName, Relation};
@@ -32,8 +34,8 @@ pub(super) struct Scope {
     /// Columns that USING or NATURAL made one of several items' columns.
     pub merged: Vec<String>,
     pub natural: bool,
-    /// Items that stand in a join: it has their columns, and not their system columns.
-    pub joined: Vec<ItemId>,
+    /// When it saw its items, where that is before the end: what was joined later was not yet.
+    pub seen_at: Option<usize>,
 }
 
 /// Something that a level of a query names: a table, subquery, function or join.
@@ -49,6 +51,10 @@ pub(super) struct Item {
     pub source: Source,
     /// Whether `alias_sql` is a name of ours, since another table has the alias too.
     pub parted: bool,
+    /// When it became part of a join: that has its columns, and not its system columns.
+    pub joined_at: Option<usize>,
+    /// The scopes that have it, those that see a part of FROM left out.
+    levels: Vec<ScopeId>,
 }
 
 /// What is known of an item's columns.
@@ -215,7 +221,11 @@ pub(super) struct Survey<'a> {
     /// Calls of functions that tell of those, by name.
     pub catalog_calls: Vec<(String, SyntaxNode)>,
     ctes: Vec<Cte>,
-    entered: Vec<SyntaxNode>,
+    entered: HashSet<SyntaxNode>,
+    /// How many joins were made.
+    joins: usize,
+    /// How many items the scopes that see a part of FROM have been given.
+    seen_early: usize,
     sources: Vec<(SyntaxNode, Columns)>,
 }
 
@@ -294,10 +304,15 @@ impl<'a> Survey<'a> {
             catalog: Vec::new(),
             catalog_calls: Vec::new(),
             ctes: Vec::new(),
-            entered: Vec::new(),
+            entered: HashSet::new(),
+            joins: 0,
+            seen_early: 0,
             sources: Vec::new(),
         };
         survey.statement(statement, Place { scope: None, ctes: None });
+        for (level, scope) in survey.scopes.iter().enumerate().filter(|(_, scope)| scope.seen_at.is_none()) {
+            scope.items.iter().for_each(|item| survey.items[*item].levels.push(level));
+        }
         survey.part_namesakes(statement);
         survey
     }
@@ -305,12 +320,13 @@ impl<'a> Survey<'a> {
     /// Tables of one name from two schemas may stand side by side, if every use of them has its schema; two inline views
     /// may not: ours gets an alias of its own. Where one is used without its schema both keep their name.
     fn part_namesakes(&mut self, statement: &SyntaxNode) {
-        if !self.targets.is_empty() {
+        if !self.targets.is_empty() || self.reads.len() > TABLES_MAX || self.named_twice().is_some() {
             return;
         }
+        let mut apart: HashMap<String, bool> = HashMap::new();
         for item in self.reads.iter().map(|read| read.item).collect::<Vec<_>>() {
-            let Some(name) = self.items[item].alias.clone() else { continue };
-            if self.has_namesake(item) && self.is_always_qualified(statement, &name) {
+            let Some(name) = self.items[item].alias.clone().filter(|_| self.has_namesake(item)) else { continue };
+            if *apart.entry(name.clone()).or_insert_with_key(|name| self.is_always_qualified(statement, name)) {
                 self.items[item].alias_sql = quoted(&format!("~{name}"));
                 self.items[item].parted = true;
             }
@@ -324,20 +340,18 @@ impl<'a> Survey<'a> {
             return None;
         }
         let ours = |item: &Item| matches!(item.source, Source::Read(_) | Source::Target(_));
-        self.scopes.iter().find_map(|scope| {
-            let items: Vec<&Item> = scope.items.iter().map(|id| &self.items[*id]).filter(|item| ours(item)).collect();
-            let twice = items.iter().enumerate().find(|(at, item)| {
-                let same = |other: &&Item| other.alias == item.alias && other.qualified == item.qualified;
-                item.qualified.is_some() && items[..*at].iter().any(same)
-            });
-            twice.and_then(|(_, item)| item.alias.as_deref())
+        self.scopes.iter().filter(|scope| scope.seen_at.is_none()).find_map(|scope| {
+            let mut seen = HashSet::new();
+            let mut items = scope.items.iter().map(|id| &self.items[*id]).filter(|item| ours(item));
+            let twice = items.find(|item| item.qualified.is_some() && !seen.insert((&item.alias, &item.qualified)));
+            twice.and_then(|item| item.alias.as_deref())
         })
     }
 
     /// Whether a table of the same name stands beside the item.
     pub fn has_namesake(&self, item: ItemId) -> bool {
         let own = &self.items[item];
-        let beside = self.scopes.iter().filter(|scope| scope.items.contains(&item)).flat_map(|scope| &scope.items);
+        let beside = own.levels.iter().flat_map(|level| &self.scopes[*level].items);
         own.qualified.is_some()
             && beside
                 .map(|other| (*other, &self.items[*other]))
@@ -351,8 +365,9 @@ impl<'a> Survey<'a> {
         let references = self.references.iter().filter(|r| r.parts.len() >= 3);
         places.extend(references.filter_map(|r| r.places.get(r.places.len() - 2)));
         places.extend(self.stars.iter().filter(|s| s.qualifier.len() >= 2).filter_map(|s| s.places.last()));
+        places.sort_unstable();
         let mut uses = self.piece.tokens.iter().filter(|(_, own)| own.as_deref() == Some(name));
-        uses.all(|(token, _)| places.contains(&token.start))
+        uses.all(|(token, _)| places.binary_search(&token.start).is_ok())
     }
 
     /// What the source query of an INSERT, or of `(a, b) = (SELECT ...)`, gives.
@@ -398,7 +413,16 @@ impl<'a> Survey<'a> {
     }
 
     fn item(&mut self, alias: Option<String>, alias_sql: String, columns: Columns, source: Source) -> ItemId {
-        self.items.push(Item { alias, alias_sql, qualified: None, columns, source, parted: false });
+        self.items.push(Item {
+            alias,
+            alias_sql,
+            qualified: None,
+            columns,
+            source,
+            parted: false,
+            joined_at: None,
+            levels: Vec::new(),
+        });
         self.items.len() - 1
     }
 

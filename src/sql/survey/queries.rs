@@ -11,10 +11,9 @@ impl<'a> Survey<'a> {
     /// Enters the CTEs of a `WITH`; the place behind it.
     pub(super) fn with_clause(&mut self, node: &SyntaxNode, place: Place) -> Place {
         let Some(clause) = child(node, SyntaxKind::WITH_CLAUSE) else { return place };
-        if self.entered.contains(&clause) {
+        if !self.entered.insert(clause.clone()) {
             return place;
         }
-        self.entered.push(clause.clone());
         let recursive = has_token(&clause, SyntaxKind::RECURSIVE_KW);
         let mut place = place;
         let tables: Vec<SyntaxNode> = clause.children().filter(|c| c.kind() == SyntaxKind::WITH_TABLE).collect();
