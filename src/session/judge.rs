@@ -12,6 +12,9 @@ use crate::schema::{Refusal, SqlState};
 use crate::sql::lex::{self, Lexer};
 use crate::sql::{self, Context, Kind, Mention, Planned, Verdict};
 
+/// How deep prepared statements that run each other are followed.
+const EXECUTING_MAX: usize = 32;
+
 /// What becomes of a text.
 #[derive(Debug)]
 pub(super) enum Judgement {
@@ -309,11 +312,21 @@ impl Session {
             if name.is_empty() || own || made_here(&name) {
                 continue;
             }
+            // One that runs itself is PostgreSQL's to end.
+            if self.executing.contains(&name) {
+                continue;
+            }
+            if self.executing.len() >= EXECUTING_MAX {
+                self.refuse(message, executes_too_deep(), None, out);
+                return Some(Taken::Replaced);
+            }
+            self.executing.push(name.clone());
             let taken = match self.statements.get(name.as_bytes()) {
                 Some(statement) if self.is_fresh(host, statement) => None,
                 Some(_) => self.refresh_stale(host, message, name.as_bytes(), out),
                 None => self.recover(host, message, name.as_bytes(), out),
             };
+            self.executing.pop();
             if taken.is_some() {
                 return taken;
             }
@@ -442,6 +455,12 @@ fn no_shape(value: &str) -> Refusal {
     let value: String = value.chars().take(40).collect();
     Refusal::new(SqlState("22023"), format!("invalid value for parameter \"crossfade.shape\": \"{value}\""))
         .hint("Available values: old, new, auto.")
+}
+
+fn executes_too_deep() -> Refusal {
+    Refusal::unsupported("cannot follow a prepared statement that runs another, and so on, to its end")
+        .detail(format!("More than {EXECUTING_MAX} stand in one another."))
+        .hint("Execute the innermost statement itself.")
 }
 
 fn unknown_original() -> Refusal {

@@ -83,6 +83,8 @@ pub struct Session {
     answer_given: Option<Answered>,
     /// The name that the server, asked, did not know.
     absent: Option<Box<[u8]>>,
+    /// The prepared statements that are being looked at, each of which runs the next.
+    executing: Vec<String>,
     /// How many rules of its own the session had.
     own_generation: u64,
     /// DDL succeeded in this transaction.
@@ -259,6 +261,7 @@ impl Session {
             held: false,
             answer_given: None,
             absent: None,
+            executing: Vec::new(),
             own_generation: 0,
             ddl: false,
             mode: Mode::Reading,

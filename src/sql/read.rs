@@ -137,7 +137,8 @@ impl Piece<'_> {
 
     /// Whether the statement is within what is read; which bound it breaks otherwise.
     pub fn bounds(&self) -> Result<Bounds, Unread> {
-        const LINKS: [&str; 9] = ["and", "or", "not", "union", "except", "intersect", "collate", "at", "is"];
+        const LINKS: [&str; 12] =
+            ["and", "or", "not", "union", "except", "intersect", "collate", "at", "is", "isnull", "notnull", "explain"];
         let text = self.source.as_bytes();
         let (mut deepest, mut chain, mut tables, mut runs) = (0usize, 0usize, 0usize, Runs::default());
         for (index, (token, _)) in self.tokens.iter().enumerate() {

@@ -124,6 +124,12 @@ impl Plan<'_, '_> {
         let place = reference.places.first().copied().unwrap_or(range.start);
         let found = survey.resolve(reference);
         if let Found::Row(item) = found {
+            if let Some(target) = self.caught_by(reference, item) {
+                let why = "The stored table has a column of that name, which the session does not see.";
+                return Err(refuse(survey.targets[target].rules, &format!("the whole row \"{column}\""), why)
+                    .hint("Give what it is a row of another alias.")
+                    .at(place));
+            }
             return self.row_reference(item, &reference.node, place);
         }
         let seen = self.targets_seen(reference.scope, column);
@@ -290,20 +296,7 @@ impl Plan<'_, '_> {
             return Ok(None);
         }
         let survey = self.survey;
-        let mut caught = None;
-        for scope in survey.scopes_from(reference.scope) {
-            for other in &survey.scopes[scope].items {
-                if let Source::Target(target) | Source::Excluded(target) = survey.items[*other].source
-                    && stores(&survey.targets[target], reference.column())
-                {
-                    caught = Some(target);
-                }
-            }
-            if survey.scopes[scope].items.contains(&item) {
-                break;
-            }
-        }
-        let Some(target) = caught else { return Ok(None) };
+        let Some(target) = self.caught_by(reference, item) else { return Ok(None) };
         let holder = &survey.items[item];
         let reachable = holder
             .alias
@@ -317,6 +310,31 @@ impl Plan<'_, '_> {
         }
         let name = self.piece.source.get(range.clone()).unwrap_or_default();
         Ok(Some((range, format!("{}.{name}", holder.alias_sql))))
+    }
+
+    /// The target that stores a column by the bare name of something else, in a scope no farther than the item's. Where
+    /// the name is a row's, any scope is near enough: a column comes before all rows.
+    fn caught_by(&self, reference: &Reference, item: usize) -> Option<usize> {
+        let survey = self.survey;
+        if reference.parts.len() > 1 {
+            return None;
+        }
+        let is_row = survey.items[item].alias.as_deref() == Some(reference.column())
+            && matches!(survey.resolve(reference), Found::Row(_));
+        let mut caught = None;
+        for scope in survey.scopes_from(reference.scope) {
+            for other in &survey.scopes[scope].items {
+                if let Source::Target(target) | Source::Excluded(target) = survey.items[*other].source
+                    && stores(&survey.targets[target], reference.column())
+                {
+                    caught = Some(target);
+                }
+            }
+            if !is_row && survey.scopes[scope].items.contains(&item) {
+                break;
+            }
+        }
+        caught
     }
 
     /// A name that the session's shape does not have: the other shape's column in `auto`, else PostgreSQL's own error.

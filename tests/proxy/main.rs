@@ -903,6 +903,10 @@ fn a_statement_that_is_not_closed_after_all_is_still_known() {
         ("E -\nS\nP - SELECT 1\nQ SELECT 1/0\nB q a\nS\nQ ROLLBACK", 4),
         ("Q selec\nS\nP - SELECT 1\nQ BEGIN; DISCARD ALL\nB q a\nS\nQ ROLLBACK", 5),
         ("E -\nS\nP - SELECT 1\nQ BEGIN; SET search_path = xx; SELECT bad\nB q a\nS\nQ ROLLBACK", 4),
+        // One that runs itself, alone or by another, is the server's to end.
+        ("P b EXECUTE b\nB - nothing\nCs b\nS\nQ EXECUTE b", 2),
+        ("P a EXECUTE b\nP b EXECUTE a\nS\nQ EXECUTE a\nB - b\nE -\nS", 3),
+        ("P a EXECUTE s\nP b EXECUTE a\nS\nQ EXECUTE b\nB - b\nE -\nS", 3),
         ("Q DEALLOCATE ALL\nB - s\nE -\nS\nP s SELECT email, username FROM users\nB - s\nE -\nS", 3),
     ] {
         let made = ("P s SELECT username FROM users\nS", 1);

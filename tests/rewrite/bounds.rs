@@ -352,6 +352,11 @@ fn chains_of_every_kind_are_read_or_refused_for_their_size() {
         {
             texts.push(format!("SELECT u.username FROM users u{}", join.repeat(times)));
         }
+        for outer in
+            ["EXPLAIN ", "PREPARE a AS ", "CREATE TABLE x AS ", "DECLARE c CURSOR FOR ", "CREATE VIEW v AS ", "COPY ("]
+        {
+            texts.push(format!("{}SELECT username FROM users", outer.repeat(times)));
+        }
         texts.push(format!("SELECT (u){} FROM users u", ".a".repeat(times)));
         texts.push(format!("SELECT username FROM users{}", " EXCEPT SELECT username FROM users".repeat(times)));
         texts.push(format!(

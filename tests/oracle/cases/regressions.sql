@@ -420,3 +420,38 @@ CREATE MATERIALIZED VIEW nv AS SELECT id, u FROM users u
 CREATE TABLE nt AS SELECT row_to_json(users)->>'id' AS id FROM users
 
 SELECT users FROM users ORDER BY id
+
+--! group: regressions: rows that are called as a hidden column
+--! refusable: the whole row
+--! auto: old
+UPDATE users u SET email = to_jsonb(handle)::text FROM (SELECT 1 AS id, 2 AS z) handle WHERE handle.id = u.id RETURNING u.email
+
+--! refusable: the whole row
+--! auto: old
+UPDATE users u SET email = (SELECT to_jsonb(handle)::text FROM (SELECT 1 AS id, 2 AS z) handle WHERE handle.id = u.id) WHERE id = 1 RETURNING email
+
+--! refusable: the whole row
+--! auto: old
+DELETE FROM users u USING (SELECT 1 AS user_id, 2 AS id) handle WHERE handle.user_id = u.id AND u.id = 1 RETURNING handle
+
+--! refusable: the whole row
+--! auto: old
+DELETE FROM users u USING (SELECT 1 AS user_id, 2 AS id) handle WHERE handle.user_id = u.id AND u.id = 1 RETURNING to_jsonb(handle)
+
+--! refusable: the whole row
+--! auto: old
+MERGE INTO users u USING (SELECT 1 AS user_id, 2 AS id) handle ON handle.user_id = u.id WHEN MATCHED THEN UPDATE SET email = to_jsonb(handle)->>'id'
+
+--! refusable: the whole row
+--! auto: old
+INSERT INTO users AS u (id, email) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET email = (SELECT to_jsonb(handle)->>'id' FROM (SELECT 1 AS user_id, 2 AS id) handle ORDER BY handle.id LIMIT 1) RETURNING email
+
+--! refusable: the whole row
+--! auto: old
+WITH x AS (UPDATE users u SET email = 'x' RETURNING id) SELECT to_jsonb(handle) FROM x handle ORDER BY handle.id
+
+SELECT to_jsonb(handle) FROM (SELECT 1 AS user_id, 2 AS id) handle JOIN users u ON u.id = handle.user_id ORDER BY handle.id
+
+--! refusable: the whole row
+--! state-only: names what is near
+UPDATE users u SET email = to_jsonb(username)::text FROM (SELECT 1 AS id, 2 AS z) username WHERE username.id = u.id RETURNING u.email
