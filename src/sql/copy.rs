@@ -2,12 +2,13 @@
 
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
+use super::mistakes::specified_twice;
 use super::plan::{Plan, refuse, sensitive, undefined_column, undefined_target};
 use super::reads::view_column;
 use super::survey::{Meaning, Target, child, relation_meaning};
 use crate::migration::copies::LISTED;
-use crate::migration::{TableRules, TableView};
-use crate::schema::Refusal;
+use crate::migration::{TableRules, TableView, ViewColumn};
+use crate::schema::{Refusal, SqlState};
 
 impl Plan<'_, '_> {
     /// Plans every target of the statement. Reads are planned between their references and their values, so that a
@@ -78,12 +79,11 @@ impl Plan<'_, '_> {
         let view = rules.read_view(cx.shape, rules.route(cx.bucket));
         let relation = cx.rules.catalog().relation(&rules.table);
         let list = child(table, SyntaxKind::COLUMN_REF_LIST);
+        let generated =
+            |column: &ViewColumn| relation.and_then(|r| r.column(&column.name)).is_some_and(|stored| stored.generated);
         let mut columns = Vec::new();
         match &list {
             None => {
-                let generated = |column: &crate::migration::ViewColumn| {
-                    relation.and_then(|r| r.column(&column.name)).is_some_and(|stored| stored.generated)
-                };
                 columns.extend(view.columns.iter().filter(|column| !generated(column)).map(view_column));
             }
             Some(list) => {
@@ -91,6 +91,10 @@ impl Plan<'_, '_> {
                     let Some((name, place)) = self.survey.name_of(&column) else { continue };
                     let all = view.columns.iter().chain(&view.fallback);
                     match all.into_iter().find(|c| c.name.as_str() == name) {
+                        Some(column) if generated(column) => return Err(generated_column(&name)),
+                        Some(column) if columns.contains(&view_column(column)) => {
+                            return Err(Refusal { offset: None, ..specified_twice(&name, place) });
+                        }
                         Some(column) => columns.push(view_column(column)),
                         None => return Err(not_copied(&name, rules, place)),
                     }
@@ -131,13 +135,14 @@ impl Plan<'_, '_> {
         if let Some(refusal) = converted {
             return self.copy_through(table, name, rules, &named, refusal);
         }
-        // Outside of the list the names mean columns as well: options such as FORCE_NULL, and WHERE.
+        // Outside of the list names mean columns as well: in options such as FORCE_NULL, and in WHERE.
         let condition: Vec<usize> = condition_names(table).map(|node| self.piece.range_of(&node).start).collect();
         let mut elsewhere = false;
-        for (index, (token, own)) in self.piece.tokens.iter().enumerate() {
-            let listed = list.as_ref().is_some_and(|list| self.piece.range_of(list).contains(&token.start));
-            let Some(own) = own.as_deref().filter(|own| !listed && sensitive(view).any(|name| name.as_str() == *own))
-            else {
+        let end = self.piece.range_of(table).end;
+        // Behind the table: FROM, what is read, and then they begin.
+        let options = self.piece.tokens.partition_point(|(token, _)| token.start < end) + 2;
+        for (index, (token, own)) in self.piece.tokens.iter().enumerate().skip(options) {
+            let Some(own) = own.as_deref().filter(|own| sensitive(view).any(|name| name.as_str() == *own)) else {
                 continue;
             };
             let at = named.iter().position(|(name, _)| name == own).filter(|_| self.is_forced(index));
@@ -322,6 +327,12 @@ fn array<'n>(names: impl Iterator<Item = &'n str>) -> String {
 }
 
 /// PostgreSQL's own answer to a column that COPY cannot find: it has no place in the text.
+/// PostgreSQL's own answer to COPY of a generated column.
+fn generated_column(column: &str) -> Refusal {
+    Refusal::new(SqlState("42P10"), format!("column \"{column}\" is a generated column"))
+        .detail("Generated columns cannot be used in COPY.")
+}
+
 fn not_copied(column: &str, rules: &TableRules, place: usize) -> Refusal {
     Refusal { offset: None, ..undefined_target(column, rules, place) }
 }

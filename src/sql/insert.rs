@@ -433,9 +433,10 @@ impl Plan<'_, '_> {
         self.type_constants(target, given, source)?;
         let range = self.piece.range_of(source);
         let names: Vec<String> = (0..given.len()).map(|index| format!("v{index}")).collect();
+        // In this order: where nothing stands between the table's name and the query, both are put at one place.
+        self.column_list(target, list, given, &added.iter().collect::<Vec<_>>())?;
         self.insert(range.start, format!("SELECT {} FROM (", cells.join(", ")))?;
-        self.insert(range.end, format!(") AS crossfade_source({})", names.join(", ")))?;
-        self.column_list(target, list, given, &added.iter().collect::<Vec<_>>())
+        self.insert(range.end, format!(") AS crossfade_source({})", names.join(", ")))
     }
 
     /// Types the bare constants and parameters of a query's outputs as the columns that they are for: within a subquery

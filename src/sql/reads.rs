@@ -647,6 +647,9 @@ impl Plan<'_, '_> {
                     appended.push_str(&format!(", {}.{}", self.survey.items[*item].alias_sql, column.name.quoted()));
                 }
             }
+            if self.selects_row(grouped, *item) {
+                appended.push_str(&format!(", {}", self.survey.items[*item].alias_sql));
+            }
         }
         let end = self.piece.range_of(&list).end;
         if appended.is_empty() { Ok(()) } else { self.insert(end, appended) }
@@ -700,6 +703,22 @@ impl Plan<'_, '_> {
 
     fn reference_at(&self, node: &SyntaxNode) -> Option<&Reference> {
         self.survey.references.iter().find(|reference| &reference.node == node)
+    }
+
+    /// Whether the grouped query names the item's whole row, and not only in an aggregate.
+    fn selects_row(&self, grouped: &Grouped, item: usize) -> bool {
+        let range = grouped.select.text_range();
+        let aggregated = |row: &SyntaxNode| {
+            let call = row.ancestors().find(|outer| outer.kind() == SyntaxKind::CALL_EXPR);
+            let function =
+                call.and_then(|call| call.children().next()).and_then(|name| self.survey.path(&name).0.pop());
+            function.is_some_and(|name| name == "count" || name.ends_with("agg"))
+        };
+        self.survey.references.iter().any(|reference| {
+            range.contains_range(reference.node.text_range())
+                && self.survey.resolve(reference) == Found::Row(item)
+                && !aggregated(&reference.node)
+        })
     }
 
     /// Whether the grouped query names this column of the item outside of GROUP BY, or may.

@@ -347,10 +347,28 @@ fn chains_of_every_kind_are_read_or_refused_for_their_size() {
         for prefix in ["NOT ", "- ", "- (", "@ ", "CASE WHEN true THEN "] {
             texts.push(format!("SELECT username, {} 1 FROM users", prefix.repeat(times)));
         }
-        for join in
-            [" JOIN posts ON true", " CROSS JOIN posts", " NATURAL JOIN posts", ", LATERAL f(1)", " JOIN users ON true"]
-        {
+        for join in [
+            " JOIN posts ON true",
+            " CROSS JOIN posts",
+            " NATURAL JOIN posts",
+            " NATURAL JOIN users",
+            " JOIN users USING (id)",
+            ", LATERAL f(1)",
+            " JOIN users ON true",
+        ] {
             texts.push(format!("SELECT u.username FROM users u{}", join.repeat(times)));
+        }
+        let joins = [
+            "NATURAL JOIN users u#",
+            "JOIN users u# USING (id)",
+            "JOIN users u# ON u#.username = u.username",
+            ", users u#",
+        ];
+        for join in joins {
+            let joins: String =
+                (0..times).map(|number| format!(" {}", join.replace('#', &number.to_string()))).collect();
+            texts.push(format!("SELECT u.username FROM users u{joins}"));
+            texts.push(format!("DELETE FROM users USING users u{joins} WHERE users.username = u.username"));
         }
         for outer in
             ["EXPLAIN ", "PREPARE a AS ", "CREATE TABLE x AS ", "DECLARE c CURSOR FOR ", "CREATE VIEW v AS ", "COPY ("]

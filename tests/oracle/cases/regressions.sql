@@ -455,3 +455,38 @@ SELECT to_jsonb(handle) FROM (SELECT 1 AS user_id, 2 AS id) handle JOIN users u 
 --! refusable: the whole row
 --! state-only: names what is near
 UPDATE users u SET email = to_jsonb(username)::text FROM (SELECT 1 AS id, 2 AS z) username WHERE username.id = u.id RETURNING u.email
+
+--! group: regressions: no blank behind a name
+--! refusable in expanded
+INSERT INTO users(SELECT * FROM users u WHERE false) RETURNING id
+
+--! refusable in expanded
+INSERT INTO "users"SELECT * FROM users u WHERE false RETURNING id
+
+--! refusable in expanded
+INSERT INTO "users"TABLE users ON CONFLICT DO NOTHING
+
+INSERT INTO "users"(username)VALUES('x')RETURNING"username"
+
+INSERT INTO "users"(username)SELECT"username"||'x'FROM"users"WHERE"id"=1RETURNING"username"
+
+UPDATE"users"SET"username"='x'WHERE"username"='alice'RETURNING"username"
+
+DELETE FROM"users"WHERE"username"='alice'RETURNING"username"
+
+SELECT"username"FROM"users"WHERE"username"='alice'
+
+SELECT x1.id, count(*) FROM users x1 GROUP BY x1.id ORDER BY 1
+
+SELECT x1, count(*) FROM users x1 GROUP BY x1.id ORDER BY x1.id
+
+SELECT to_jsonb(x1), x1.*, count(*) FROM users x1 GROUP BY x1.id ORDER BY x1.id
+
+COPY users (id, username, id) TO STDOUT
+
+COPY users (id, username, username) TO STDOUT
+
+COPY users (id, username, nope) TO STDOUT
+
+COPY users (id, age) FROM STDIN
+--! copy: 77\t3\n
