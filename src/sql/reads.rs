@@ -244,9 +244,9 @@ impl Plan<'_, '_> {
             }
         }
         for using in &survey.usings {
-            for item in &using.items {
+            let has = |item: &ItemId| survey.items[*item].columns.names.contains(&using.name);
+            for item in using.sides.iter().filter(|side| !side.iter().any(has)).flatten() {
                 if let Source::Read(read) = survey.items[*item].source
-                    && !survey.items[*item].columns.names.contains(&using.name)
                     && let Some(column) = fallback_of(survey.reads[read].view, &using.name)
                 {
                     shown.push((read, column.name.clone()));

@@ -157,6 +157,7 @@ impl<'a> Survey<'a> {
             let natural = has_token(&part, SyntaxKind::NATURAL_KW);
             self.natural = self.natural || natural;
             self.scopes[scope].natural = self.scopes[scope].natural || natural;
+            let left = members.len();
             let conditioned =
                 part.children().any(|c| matches!(c.kind(), SyntaxKind::ON_CLAUSE | SyntaxKind::JOIN_USING_CLAUSE));
             for inner in part.children() {
@@ -165,7 +166,7 @@ impl<'a> Survey<'a> {
                         let on = self.so_far(scope, outer, &members);
                         self.expressions(&inner, Place { scope: Some(on), ctes });
                     }
-                    SyntaxKind::JOIN_USING_CLAUSE => self.using(&inner, scope, &members),
+                    SyntaxKind::JOIN_USING_CLAUSE => self.using(&inner, scope, &members, left),
                     SyntaxKind::JOIN_INNER
                     | SyntaxKind::JOIN_LEFT
                     | SyntaxKind::JOIN_RIGHT
@@ -232,11 +233,12 @@ impl<'a> Survey<'a> {
         self.so_far(scope, outer, &items)
     }
 
-    pub(super) fn using(&mut self, clause: &SyntaxNode, scope: ScopeId, members: &[ItemId]) {
+    fn using(&mut self, clause: &SyntaxNode, scope: ScopeId, members: &[ItemId], left: usize) {
+        let (left, right) = members.split_at(left.min(members.len()));
         for column in clause.descendants().filter(|n| n.kind() == SyntaxKind::COLUMN_NAME_REF) {
             if let Some((name, _)) = self.name_of(&column) {
                 self.scopes[scope].merged.push(name.clone());
-                self.usings.push(UsingName { name, items: members.to_vec() });
+                self.usings.push(UsingName { name, sides: [left.to_vec(), right.to_vec()] });
             }
         }
         if let Some((alias, sql)) = self.alias(clause) {

@@ -183,11 +183,11 @@ pub(super) struct RowCall<'r> {
     pub doubtful: bool,
 }
 
-/// A name in `USING (...)`, and the items it joins.
+/// A name in `USING (...)`, and the items of the two sides that it joins: each has it once.
 #[derive(Debug)]
 pub(super) struct UsingName {
     pub name: String,
-    pub items: Vec<ItemId>,
+    pub sides: [Vec<ItemId>; 2],
 }
 
 /// Everything that one statement names.

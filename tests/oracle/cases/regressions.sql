@@ -490,3 +490,15 @@ COPY users (id, username, nope) TO STDOUT
 
 COPY users (id, age) FROM STDIN
 --! copy: 77\t3\n
+
+--! group: regressions: one side of USING has the name
+--! auto: old
+SELECT u1.id, orders.id FROM users u1 JOIN jsonb_to_recordset('[{"id":1,"username":"alice"},{"id":2,"handle":"bob"}]') x2(id int, handle text) ON u1.id = x2.id JOIN orders USING (handle) ORDER BY 1, 2
+
+--! auto: old
+SELECT u1.id FROM orders JOIN (users u1 JOIN (SELECT 1 AS one, 'a' AS handle) x ON true) USING (handle) ORDER BY 1
+
+--! auto: SELECT u1.id, o.id FROM orders o JOIN (SELECT id, username AS handle FROM users) u1 USING (handle) ORDER BY 1, 2
+SELECT u1.id, o.id FROM orders o JOIN users u1 USING (handle) ORDER BY 1, 2
+
+SELECT u1.id, o.id FROM orders o JOIN users u1 USING (username) ORDER BY 1, 2
