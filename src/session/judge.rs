@@ -231,7 +231,7 @@ impl Session {
             return None;
         }
         // What made us forget it may fail.
-        if self.queue.parts_left(|note| note.undo.is_some() || !note.forgotten.is_empty()) {
+        if self.queue.is_left(|_, note| note.undo.is_some() || !note.forgotten.is_empty()) {
             self.await_answers(message, out);
         } else {
             self.ask(host, message, Purpose::Prepared(name.into()), out);

@@ -125,9 +125,9 @@ impl<N> Queue<N> {
         }
     }
 
-    /// Whether a note of that kind is still waiting.
-    pub fn parts_left(&self, wanted: impl Fn(&N) -> bool) -> bool {
-        self.entries.iter().any(|entry| entry.note.as_deref().is_some_and(&wanted))
+    /// Whether a message with such a note is still to be answered.
+    pub fn is_left(&self, wanted: impl Fn(Asked, &N) -> bool) -> bool {
+        self.entries.iter().any(|entry| entry.note.as_deref().is_some_and(|note| wanted(entry.asked, note)))
     }
 
     pub fn front(&mut self) -> Option<&mut Expected<N>> {

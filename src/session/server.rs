@@ -333,7 +333,6 @@ impl Session {
                 }
                 self.skipping = until_sync;
                 let edited = front.note.as_ref().is_some_and(|note| note.edited.is_some());
-                let ours = front.note.as_ref().is_some_and(|note| note.ours.is_some());
                 let made = replaced(front.note.as_deref(), body, self.masked(body, edited));
                 if let Some(touched) = front.note.as_ref().and_then(|note| note.touched) {
                     let time = host.now().saturating_duration_since(touched.sent_at);
@@ -341,7 +340,7 @@ impl Session {
                 }
                 self.never_ran(front);
                 let taken = put(made, message, out);
-                self.hold_failed(ours, until_sync, out);
+                self.hold_failed(until_sync, out);
                 taken
             }
         }
@@ -393,18 +392,18 @@ impl Session {
         }
     }
 
-    /// A batch failed while something of ours was asked, by a message of `ours` or before it.
-    fn hold_failed(&mut self, ours: bool, until_sync: bool, out: &mut Out) {
+    /// A batch failed while something of ours was asked, in it or behind it.
+    fn hold_failed(&mut self, until_sync: bool, out: &mut Out) {
         match self.hold.take() {
             None => {}
             // A batch before ours failed, or ours did and its ReadyForQuery is still to come.
             Some(mut hold) if !until_sync => {
-                hold.failed = ours;
+                hold.failed = !self.queue.is_left(|asked, note| asked != Asked::Sync && note.ours.is_some());
                 self.hold = Some(hold);
             }
-            // The error is the Query's that was held, in a batch that no Sync ended: as a Query does, it ends in
-            // ReadyForQuery.
-            Some(mut hold) if ours && hold.answers == Answered::Query => {
+            // Nothing was asked before all else was answered: the error is that of the Query that was held, and as a
+            // Query's it ends in ReadyForQuery.
+            Some(mut hold) if hold.answers == Answered::Query && !matches!(hold.purpose, Purpose::Answers) => {
                 wire::sync(out.to_server.ours(&[]));
                 let last = Note { ours: Some(Ours::Last), ..Note::default() };
                 self.queue.push(Asked::Sync, Some(Box::new(last)));

@@ -427,6 +427,45 @@ fn nothing_is_asked_behind_a_batch_without_sync_until_it_is_answered() {
     ]);
 }
 
+/// What is prepared again for a batch may fail too, and is nothing that the message behind it asked.
+#[test]
+fn a_statement_that_cannot_be_prepared_again_fails_its_own_batch() {
+    for (end, left) in [("C S;", " >S"), ("", "")] {
+        let (mut session, mut world) = (session(), World::new());
+        let prepared = run(&mut session, &mut world, "C P one SELECT username FROM users;C S");
+        assert_eq!(prepared, ">P one SELECT username FROM users >S");
+        assert_eq!(run(&mut session, &mut world, "S 1;S Z I"), "<1 <Z I");
+        world.migrate();
+        let names = names("");
+        assert_eq!(run(&mut session, &mut world, "C B - one"), format!("{ASKED} >S"));
+        assert_eq!(run(&mut session, &mut world, &format!("{names};S Z I")), ">C >P one SELECT handle FROM users >B");
+        // The names are doubtful again before the Query.
+        let lines = format!("C E -;{end}C Q SET search_path = x;C Q SELECT username FROM users;C S");
+        let sent = run(&mut session, &mut world, &lines);
+        match left {
+            "" => assert_eq!(sent, ">E >Q SET search_path = x >C >H"),
+            _ => assert_eq!(sent, format!(">E >S >Q SET search_path = x {ASKED} >S")),
+        }
+        // Its Parse fails.
+        let failed = run(&mut session, &mut world, "S 3;S E 42703");
+        match left {
+            "" => {
+                assert_eq!(failed, ">Q SELECT username FROM users >S <E 42703");
+                assert_eq!(run(&mut session, &mut world, "S Z I"), "<Z I");
+            }
+            _ => {
+                assert_eq!(failed, "<E 42703");
+                assert_eq!(run(&mut session, &mut world, "S Z I;S C SET;S Z I"), "<Z I <C SET <Z I");
+                // The SET is over only now: once more.
+                let answered = run(&mut session, &mut world, &format!("{names};S Z I"));
+                assert_eq!(answered, format!("{ASKED} >S"));
+                let answered = run(&mut session, &mut world, &format!("{names};S Z I"));
+                assert_eq!(answered, ">Q SELECT handle FROM users >S");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_asks_the_catalogs_is_rewritten_and_never_refused() {
     let (mut session, mut world) = check(&[

@@ -32,6 +32,9 @@ pub const TABLES_MAX: usize = 4_000;
 /// The most tokens that may stand in one another: all between two commas, and those of the brackets around.
 const NESTED_TOKENS_MAX: usize = 100_000;
 
+/// How many tokens a set operation or join counts as where it nests.
+const SET_TOKENS: usize = 4;
+
 /// Stack that any reading may need, in bytes; and what each level of brackets and each token that may nest may add.
 const STACK_BYTES: usize = 512 * 1024;
 const STACK_BYTES_PER_LEVEL: usize = 48 * 1024;
@@ -137,10 +140,12 @@ impl Piece<'_> {
 
     /// Whether the statement is within what is read; which bound it breaks otherwise.
     pub fn bounds(&self) -> Result<Bounds, Unread> {
-        const LINKS: [&str; 12] =
-            ["and", "or", "not", "union", "except", "intersect", "collate", "at", "is", "isnull", "notnull", "explain"];
+        const LINKS: [&str; 9] = ["and", "or", "not", "collate", "at", "is", "isnull", "notnull", "explain"];
         let text = self.source.as_bytes();
-        let (mut deepest, mut chain, mut tables, mut runs) = (0usize, 0usize, 0usize, Runs::default());
+        // What nests across commas of its own level.
+        const SETS: [&str; 3] = ["union", "except", "intersect"];
+        let (mut deepest, mut chain, mut tables, mut sets) = (0usize, 0usize, 0usize, 0usize);
+        let mut runs = Runs::default();
         for (index, (token, _)) in self.tokens.iter().enumerate() {
             runs.token();
             match token.kind {
@@ -159,6 +164,9 @@ impl Piece<'_> {
                 TokenKind::Word if token.is_word(text, "end") => runs.close(),
                 TokenKind::Word if token.is_word(text, "from") => tables += 1,
                 TokenKind::Word if token.is_word(text, "join") => (chain, tables) = (chain + 1, tables + 1),
+                TokenKind::Word if SETS.iter().any(|word| token.is_word(text, word)) => {
+                    (chain, sets) = (chain + 1, sets + 1)
+                }
                 TokenKind::Word if LINKS.iter().any(|word| token.is_word(text, word)) => {
                     chain += 1;
                     let joins = token.is_word(text, "and") || token.is_word(text, "or");
@@ -190,7 +198,7 @@ impl Piece<'_> {
         if tables > TABLES_MAX {
             return Err(Unread::TooLarge("tables"));
         }
-        Ok(Bounds { deepest, nested: runs.longest })
+        Ok(Bounds { deepest, nested: runs.longest + (sets + tables) * SET_TOKENS })
     }
 
     /// Whether the n-th token stands between two operands, with a blank on either side.

@@ -376,6 +376,7 @@ fn chains_of_every_kind_are_read_or_refused_for_their_size() {
             texts.push(format!("{}SELECT username FROM users", outer.repeat(times)));
         }
         texts.push(format!("SELECT (u){} FROM users u", ".a".repeat(times)));
+        texts.push(format!("SELECT username, 1 FROM users{}", " UNION ALL SELECT 'a', 2".repeat(times)));
         texts.push(format!("SELECT username FROM users{}", " EXCEPT SELECT username FROM users".repeat(times)));
         texts.push(format!(
             "WITH {} SELECT username FROM x",
