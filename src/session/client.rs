@@ -236,7 +236,8 @@ impl Session {
         self.statements.put(b"", None);
         self.queue.push(Asked::Query, None);
         if message.whole && self.may_deallocate(text) {
-            self.forget_deallocated(wire::query_text(text).unwrap_or_default());
+            let forgotten = self.deallocated(wire::query_text(text).unwrap_or_default());
+            self.forget(forgotten);
         }
         Taken::Pass
     }
@@ -249,9 +250,8 @@ impl Session {
         self.statements.has_named() && words.iter().any(says)
     }
 
-    /// Follows `DEALLOCATE` and `DISCARD` in the text that was sent last, until that fails. A statement forgotten too early
-    /// is asked for when it is used.
-    fn forget_deallocated(&mut self, text: &[u8]) {
+    /// Follows `DEALLOCATE` and `DISCARD`; what is forgotten. A statement forgotten too early is asked for when it is used.
+    fn deallocated(&mut self, text: &[u8]) -> Vec<(Box<[u8]>, Prepared)> {
         let mut forgotten = Vec::new();
         for statement in sql::classify(text, self.view.standard_conforming_strings).iter() {
             match &statement.kind {
@@ -264,9 +264,24 @@ impl Session {
                 _ => {}
             }
         }
+        forgotten
+    }
+
+    /// What the message that was sent last deallocates is forgotten until that fails.
+    fn forget(&mut self, forgotten: Vec<(Box<[u8]>, Prepared)>) {
         if let (false, Some(note)) = (forgotten.is_empty(), self.queue.last_note()) {
             note.get_or_insert_default().forgotten = forgotten;
         }
+    }
+
+    /// Remembers a statement that the client prepares and that passes as it is.
+    fn pass_parse(&mut self, message: &Message, read: &wire::Parse<'_>, traits: Traits, judged: Judged) -> Taken {
+        // Before it is made itself.
+        let forgotten = if self.may_deallocate(read.text) { self.deallocated(read.text) } else { Vec::new() };
+        let note = self.remember(message.body(), read.name, traits, Sent::Original, judged);
+        self.queue.push(Asked::Parse, note);
+        self.forget(forgotten);
+        Taken::Pass
     }
 
     fn query<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
@@ -362,7 +377,8 @@ impl Session {
     /// What a text that is now on its way does to what the session knows.
     fn follow(&mut self, text: &[u8], statements: &sql::Statements) {
         if self.may_deallocate(text) || statements.single().is_none() {
-            self.forget_deallocated(text);
+            let forgotten = self.deallocated(text);
+            self.forget(forgotten);
         }
         if statements.iter().any(|statement| changes_names(text, statement, self.view.unsettled)) {
             let functions = statements.iter().any(|statement| makes_functions(text, statement));
@@ -389,12 +405,7 @@ impl Session {
         };
         let traits = Traits { kind: kind_of(read.text), ..Traits::UNKNOWN };
         if !self.reading {
-            let note = self.remember(message.body(), read.name, traits, Sent::Original, Judged::Never);
-            self.queue.push(Asked::Parse, note);
-            if self.may_deallocate(read.text) {
-                self.forget_deallocated(read.text);
-            }
-            return Taken::Pass;
+            return self.pass_parse(message, &read, traits, Judged::Never);
         }
         self.parse_read(host, message, read, traits, out)
     }
@@ -418,15 +429,7 @@ impl Session {
                 self.ask_names(host, message, out);
                 Taken::Wait
             }
-            Judgement::Untouched => {
-                let judged = Judged::Untouched(self.view.generation);
-                let note = self.remember(message.body(), read.name, traits, Sent::Original, judged);
-                self.queue.push(Asked::Parse, note);
-                if self.may_deallocate(read.text) {
-                    self.forget_deallocated(read.text);
-                }
-                Taken::Pass
-            }
+            Judgement::Untouched => self.pass_parse(message, &read, traits, Judged::Untouched(self.view.generation)),
             Judgement::Unchanged => {
                 traits.outcome = Outcome::Unchanged;
                 let note = self.remember(message.body(), read.name, traits, Sent::Original, Judged::Touched(stamp));

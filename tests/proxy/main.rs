@@ -903,6 +903,9 @@ fn a_statement_that_is_not_closed_after_all_is_still_known() {
         ("E -\nS\nP - SELECT 1\nQ SELECT 1/0\nB q a\nS\nQ ROLLBACK", 4),
         ("Q selec\nS\nP - SELECT 1\nQ BEGIN; DISCARD ALL\nB q a\nS\nQ ROLLBACK", 5),
         ("E -\nS\nP - SELECT 1\nQ BEGIN; SET search_path = xx; SELECT bad\nB q a\nS\nQ ROLLBACK", 4),
+        ("P d DISCARD ALL\nB - d\nE -\nS", 1),
+        ("P d DEALLOCATE ALL\nB p d\nE p\nB q d\nS", 1),
+        ("P d DEALLOCATE d\nB - d\nE -\nS\nB - d\nE -\nS", 2),
         // One that runs itself, alone or by another, is the server's to end.
         ("P b EXECUTE b\nB - nothing\nCs b\nS\nQ EXECUTE b", 2),
         ("P a EXECUTE b\nP b EXECUTE a\nS\nQ EXECUTE a\nB - b\nE -\nS", 3),
