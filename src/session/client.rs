@@ -155,7 +155,7 @@ impl Session {
             b'S' => self.sync(host),
             b'F' => {
                 self.begin(host);
-                self.batch_open = false;
+                self.end_batch();
                 self.queue.push(Asked::FunctionCall, None);
                 Taken::Pass
             }
@@ -218,9 +218,14 @@ impl Session {
         }
     }
 
+    /// A message that is no part of a batch comes.
+    pub(super) fn end_batch(&mut self) {
+        self.unsynced |= std::mem::take(&mut self.batch_open);
+    }
+
     fn sync<H: Host>(&mut self, host: &mut H) -> Taken {
         self.begin(host);
-        self.batch_open = false;
+        (self.batch_open, self.unsynced) = (false, false);
         // The implicit transaction of a batch ends here, and with it what a SET in it did.
         self.view.valid &= !self.view.unsettled;
         self.queue.push(Asked::Sync, None);
@@ -229,7 +234,7 @@ impl Session {
 
     fn query_unread<H: Host>(&mut self, host: &mut H, message: &Message) -> Taken {
         self.begin(host);
-        self.batch_open = false;
+        self.end_batch();
         let text = message.body();
         host.statement(kind_of(text), Outcome::Passed);
         // A simple query makes the server forget the unnamed statement.
@@ -287,7 +292,7 @@ impl Session {
     fn query<H: Host>(&mut self, host: &mut H, message: &Message, out: &mut Out) -> Taken {
         self.begin(host);
         let Some(text) = wire::query_text(message.body()) else {
-            self.batch_open = false;
+            self.end_batch();
             self.queue.push(Asked::Query, None);
             return Taken::Pass;
         };
@@ -303,7 +308,7 @@ impl Session {
         let (outcome, taken) = self.send_query(host, message, judgement, text, &statements, out);
         let kind = kind_of(text);
         host.statement(kind, outcome);
-        self.batch_open = false;
+        self.end_batch();
         self.statements.put(b"", None);
         if outcome != Outcome::Refused {
             self.follow(text, &statements);

@@ -79,7 +79,7 @@ impl Session {
     /// Ends what was sent so that its answers come, and holds the client's input until the last one.
     fn hold(&mut self, message: &Message, purpose: Purpose, bytes: &mut Vec<u8>) {
         let last = Some(Box::new(Note { ours: Some(Ours::Last), ..Note::default() }));
-        if self.batch_open || matches!(purpose, Purpose::Answers) {
+        if self.batch_open || (self.unsynced && self.status != b'I') || matches!(purpose, Purpose::Answers) {
             // One more Close, so that the last answer is known as such.
             wire::close_statement(bytes, OURS);
             wire::flush(bytes);
@@ -167,7 +167,7 @@ impl Session {
         wire::query(out.to_server.ours(message.input), FAILING);
         let note = Note { refusal: Some((refusal, position)), ..Note::default() };
         self.queue.push(Asked::Query, Some(Box::new(note)));
-        self.batch_open = false;
+        self.end_batch();
     }
 
     /// Refuses a message of a batch: the server fails in its place, and skips the rest to the Sync by itself.

@@ -65,6 +65,9 @@ pub struct Session {
     status: u8,
     /// Extended messages are on their way that no Sync has closed yet.
     batch_open: bool,
+    /// A Query came behind extended messages that no Sync has closed yet: from PostgreSQL 18 on they are one transaction,
+    /// which only a Sync ends.
+    unsynced: bool,
     /// The server skips what the client sends until a Sync.
     skipping: bool,
     /// The transaction's rules, from its first message to its end.
@@ -236,6 +239,7 @@ impl Session {
             queue,
             status: b'I',
             batch_open: false,
+            unsynced: false,
             skipping: false,
             pin: None,
             reading: false,

@@ -407,7 +407,7 @@ impl Session {
                 wire::sync(out.to_server.ours(&[]));
                 let last = Note { ours: Some(Ours::Last), ..Note::default() };
                 self.queue.push(Asked::Sync, Some(Box::new(last)));
-                (self.skipping, self.batch_open, hold.failed) = (false, false, true);
+                (self.skipping, self.batch_open, self.unsynced, hold.failed) = (false, false, false, true);
                 self.hold = Some(hold);
             }
             // The held message is skipped too, or the error is the answer to its batch.
