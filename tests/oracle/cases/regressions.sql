@@ -468,7 +468,7 @@ INSERT INTO "users"TABLE users ON CONFLICT DO NOTHING
 
 INSERT INTO "users"(username)VALUES('x')RETURNING"username"
 
-INSERT INTO "users"(username)SELECT"username"||'x'FROM"users"WHERE"id"=1RETURNING"username"
+INSERT INTO "users"(username)SELECT"username"||'x'FROM"users"WHERE"id"=1 RETURNING"username"
 
 UPDATE"users"SET"username"='x'WHERE"username"='alice'RETURNING"username"
 
