@@ -94,8 +94,8 @@ impl<N> Queue<N> {
 
     /// Whether messages wait for an answer that no Sync ends: where one of them fails, the server skips all that follows.
     pub fn is_unsynced(&self) -> bool {
-        let behind_sync = self.entries.iter().rev().take_while(|entry| entry.asked != Asked::Sync);
-        behind_sync.into_iter().any(|entry| !entry.asked.ends_in_ready() && entry.asked != Asked::CopyEnd)
+        let mut behind_sync = self.entries.iter().rev().take_while(|entry| entry.asked != Asked::Sync);
+        behind_sync.any(|entry| !entry.asked.ends_in_ready() && entry.asked != Asked::CopyEnd)
     }
 
     pub fn is_starting(&self) -> bool {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
 use super::edits::{Edits, Overlap};
-use super::read::{Piece, TABLES_MAX, Unread};
+use super::read::{Piece, Unread};
 use super::survey::{Survey, is_query, is_statement};
 use super::{Context, catalog, second, tend};
 use crate::migration::{TableRules, TableView, ViewColumn};
@@ -116,7 +116,7 @@ fn read_and_plan(
         reasons.push("no reference means a table under migration".to_owned());
         return Ok(());
     }
-    if survey.reads.len() > TABLES_MAX {
+    if survey.is_too_large() {
         return Err(too_large(Unread::TooLarge("tables"), piece, cx));
     }
     second::agrees(piece, cx, &survey, &statement)?;

@@ -141,9 +141,9 @@ impl Piece<'_> {
     /// Whether the statement is within what is read; which bound it breaks otherwise.
     pub fn bounds(&self) -> Result<Bounds, Unread> {
         const LINKS: [&str; 9] = ["and", "or", "not", "collate", "at", "is", "isnull", "notnull", "explain"];
-        let text = self.source.as_bytes();
         // What nests across commas of its own level.
         const SETS: [&str; 3] = ["union", "except", "intersect"];
+        let text = self.source.as_bytes();
         let (mut deepest, mut chain, mut tables, mut sets) = (0usize, 0usize, 0usize, 0usize);
         let mut runs = Runs::default();
         for (index, (token, _)) in self.tokens.iter().enumerate() {

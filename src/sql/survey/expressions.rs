@@ -68,7 +68,8 @@ impl<'a> Survey<'a> {
         if !is_name_chain(&base) {
             // Of a long chain over something else each link would walk the rest.
             let mut inner = base;
-            while let (SyntaxKind::FIELD_EXPR, Some(next)) = (inner.kind(), inner.children().next()) {
+            while inner.kind() == SyntaxKind::FIELD_EXPR && !has_token(&inner, SyntaxKind::STAR) {
+                let Some(next) = inner.children().next() else { break };
                 inner = next;
             }
             return self.expressions(&inner, place);

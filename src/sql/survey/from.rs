@@ -12,7 +12,7 @@ use crate::sql::catalog::CatalogRead;
 use crate::sql::reads;
 
 /// How many items all scopes that see a part of FROM are given: each join may see all before it.
-const SEEN_EARLY_MAX: usize = 1_000_000;
+pub(super) const SEEN_EARLY_MAX: usize = 1_000_000;
 
 impl<'a> Survey<'a> {
     /// Notes a read of a migrating table; the columns that the session sees.
@@ -211,20 +211,14 @@ impl<'a> Survey<'a> {
 
     /// A scope that sees these items of another, as they are now.
     fn so_far(&mut self, scope: ScopeId, outer: Option<ScopeId>, items: &[ItemId]) -> ScopeId {
-        let before = self.scope(outer);
         self.seen_early += items.len();
-        let seen = self.seen_early <= SEEN_EARLY_MAX;
+        // Beyond the bound the statement is refused, whatever its names mean.
+        let items = if self.seen_early > SEEN_EARLY_MAX { Vec::new() } else { items.to_vec() };
         let Scope { merged, natural, .. } = &self.scopes[scope];
-        self.scopes[before] = Scope {
-            items: if seen { items.to_vec() } else { Vec::new() },
-            merged: merged.clone(),
-            // Beyond the bound nothing is said of what a name means.
-            natural: *natural || !seen,
-            seen_at: Some(self.joins),
-            parent: outer,
-            ..Scope::default()
-        };
-        before
+        let (merged, natural) = (merged.clone(), *natural);
+        let seen_at = Some(self.joins);
+        self.scopes.push(Scope { parent: outer, items, merged, natural, seen_at, ..Scope::default() });
+        self.scopes.len() - 1
     }
 
     /// The scope of a function or of LATERAL: the items before it.

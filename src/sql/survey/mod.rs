@@ -317,10 +317,15 @@ impl<'a> Survey<'a> {
         survey
     }
 
+    /// Whether it has more tables than are held against each other, or joins that see more than is noted.
+    pub fn is_too_large(&self) -> bool {
+        self.reads.len() > TABLES_MAX || self.seen_early > from::SEEN_EARLY_MAX
+    }
+
     /// Tables of one name from two schemas may stand side by side, if every use of them has its schema; two inline views
     /// may not: ours gets an alias of its own. Where one is used without its schema both keep their name.
     fn part_namesakes(&mut self, statement: &SyntaxNode) {
-        if !self.targets.is_empty() || self.reads.len() > TABLES_MAX || self.named_twice().is_some() {
+        if !self.targets.is_empty() || self.is_too_large() || self.named_twice().is_some() {
             return;
         }
         let mut apart: HashMap<String, bool> = HashMap::new();
