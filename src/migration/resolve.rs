@@ -507,23 +507,28 @@ impl Ways<'_> {
         // Without a cast the result of CASE has no modifier, and the client would see another type.
         let safe = typed(begin().text(" END").done(), to);
         let bare = Expr::column(column.clone());
-        let (read, functions) = match asked.direction {
+        let (stored, read, functions) = match asked.direction {
             // New storage is read once everything fits.
-            Direction::Up => (safe.clone(), Vec::new()),
+            Direction::Up => (bare.clone(), safe.clone(), Vec::new()),
             // Old sessions read what the new application wrote, for ever: a value that their type cannot hold is
             // PostgreSQL's own error, raised by the function; a cast would cut it in silence.
             Direction::Down => {
                 let function = self.function(asked, FunctionKind::Value, &bare, None);
                 let call = begin().text(format!(" ELSE {}(", function.called())).column(column.clone());
-                (typed(call.text(") END").done(), to), vec![function])
+                // An assignment cuts blanks in silence, which the new application would not get back.
+                let value = Expr::column(Ident::new(VALUE).expect("a short name"));
+                let back = cast_to(&value, asked.casts.1, &asked.from.type_sql);
+                let exact = self.function(asked, FunctionKind::Exact, &bare, Some(&back));
+                let stored = Expr::build().text(format!("{}(", exact.called())).column(column.clone()).text(")").done();
+                (typed(stored, to), typed(call.text(") END").done(), to), vec![function, exact])
             }
         };
         let fits = short(Expr::build().text("((")).text(") IS NOT FALSE)").done();
-        let cast = Some(bare.clone());
         let (assign, fits, misfits) = match asked.invalid {
             Invalid::Null => (safe.clone(), None, Misfits::Null),
-            Invalid::Quarantine | Invalid::Reject | Invalid::Fallback(_) => (bare, Some(fits), Misfits::Never),
+            Invalid::Quarantine | Invalid::Reject | Invalid::Fallback(_) => (stored, Some(fits), Misfits::Never),
         };
+        let cast = Some(bare);
         Made { conversion: Conversion { assign, read, safe, fits }, functions, misfits, keeps: true, cast }
     }
 

@@ -20,7 +20,7 @@ pub struct TableDetail {
     pub typed: bool,
     /// What `Relation` does not say of its columns, in the same order.
     pub columns: Vec<ColumnDetail>,
-    /// Its indexes, in the order of their names.
+    /// Its indexes, in the order in which they were made: PostgreSQL checks unique ones in that order.
     pub indexes: Vec<Index>,
     /// Its constraints (foreign keys from here to elsewhere included), in the order of their names.
     pub constraints: Vec<Constraint>,

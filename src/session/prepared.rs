@@ -48,10 +48,17 @@ impl Edited {
         out
     }
 
-    /// The place in the client's text, in characters from 1, of a place in the sent text.
+    /// The place in the client's text, in characters from 1, of a place in the sent text, where it is one.
     pub fn client_position(&self, sent_position: usize) -> Option<usize> {
         let byte = self.sent_byte(sent_position)?;
-        Some(position(&self.source, self.plan.source_offset(&self.source, byte)))
+        let at = self.plan.source_offset(&self.source, byte);
+        (!sql::stands_nowhere((&self.source, at), (&self.sent, byte))).then(|| position(&self.source, at))
+    }
+
+    /// The table that the client's text writes at a place in the sent text.
+    pub fn target_at(&self, sent_position: usize, standard_conforming_strings: bool) -> Option<String> {
+        let at = self.plan.source_offset(&self.source, self.sent_byte(sent_position)?);
+        sql::target_at(&self.source, at, standard_conforming_strings)
     }
 
     /// Our answer, with its place in the client's text, in the place of the server's error there.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::client::{Message, Taken};
 use super::names::{NamesAnswer, is_known, read_names, read_prepared};
+use super::prepared::Edited;
 use super::queue::{Asked, Expected, Failed, Mispredicted};
 use super::{Answered, Encoding, Host, Mode, Note, OWN_GENERATIONS, Ours, Out, Pinned, Purpose, Session};
 use crate::migration::masks::finds_unqualified;
@@ -310,9 +311,8 @@ impl Session {
         match self.queue.failed() {
             Failed::Connection => Taken::Pass,
             Failed::Cycle => {
-                let note = self.queue.front().and_then(|entry| entry.note.as_ref());
-                let edited = note.is_some_and(|note| note.edited.is_some());
-                let masked = self.masked(body, edited);
+                let edited = self.queue.front().and_then(|entry| entry.note.as_ref()?.edited.clone());
+                let masked = self.masked(body, edited.as_deref());
                 let Some(note) = self.queue.front().and_then(|entry| entry.note.as_mut()) else {
                     return put(replaced(None, body, masked), message, out);
                 };
@@ -332,8 +332,11 @@ impl Session {
                     self.never_ran(entry);
                 }
                 self.skipping = until_sync;
-                let edited = front.note.as_ref().is_some_and(|note| note.edited.is_some());
-                let made = replaced(front.note.as_deref(), body, self.masked(body, edited));
+                let made = replaced(
+                    front.note.as_deref(),
+                    body,
+                    self.masked(body, front.note.as_ref().and_then(|note| note.edited.as_deref())),
+                );
                 if let Some(touched) = front.note.as_ref().and_then(|note| note.touched) {
                     let time = host.now().saturating_duration_since(touched.sent_at);
                     host.answered(touched.route, time, true);
@@ -347,9 +350,13 @@ impl Session {
     }
 
     /// The fields of an error that name a stored column which the session's shape does not have, told in its names.
-    fn masked(&self, body: &[u8], edited: bool) -> Vec<(u8, Option<String>)> {
+    fn masked(&self, body: &[u8], edited: Option<&Edited>) -> Vec<(u8, Option<String>)> {
         let (true, Some(pinned), Ok(shape)) = (self.reading, &self.pin, &self.view.shape) else { return Vec::new() };
         let text = |code| error_text(body, code).map(str::to_owned);
+        let target = edited.and_then(|edited| {
+            let place = error_text(body, b'P')?.parse().ok()?;
+            edited.target_at(place, self.view.standard_conforming_strings)
+        });
         let before = ErrorTexts {
             message: text(b'M'),
             detail: text(b'D'),
@@ -358,7 +365,7 @@ impl Session {
             column: text(b'c'),
             table: text(b't'),
             schema: text(b's'),
-            edited,
+            target,
         };
         let after = pinned.rules.tables().fold(before.clone(), |mut texts, table| {
             if let (Some(through), Some(context)) = (table.copy_view(), &texts.context) {

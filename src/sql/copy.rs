@@ -101,6 +101,18 @@ impl Plan<'_, '_> {
                 }
             }
         }
+        for (index, (token, name)) in self.piece.tokens.iter().enumerate().filter(|_| list.is_some()) {
+            let Some(name) = name.as_deref().filter(|_| self.is_forced(index, &["force_quote"])) else { continue };
+            let mut all = view.columns.iter().chain(&view.fallback);
+            match all.find(|column| column.name.as_str() == name) {
+                Some(column) if columns.contains(&view_column(column)) => {}
+                Some(_) => {
+                    let message = format!("FORCE_QUOTE column \"{name}\" not referenced by COPY");
+                    return Err(Refusal::new(SqlState("42P10"), message));
+                }
+                None => return Err(not_copied(name, rules, token.start)),
+            }
+        }
         let only_plain = list.is_some() && self.touches(view).is_none();
         if only_plain {
             self.reasons.push("every column that COPY names is stored as it is".to_owned());
@@ -145,7 +157,10 @@ impl Plan<'_, '_> {
             let Some(own) = own.as_deref().filter(|own| sensitive(view).any(|name| name.as_str() == *own)) else {
                 continue;
             };
-            let at = named.iter().position(|(name, _)| name == own).filter(|_| self.is_forced(index));
+            let at = named
+                .iter()
+                .position(|(name, _)| name == own)
+                .filter(|_| self.is_forced(index, &["force_null", "force_not_null"]));
             match at {
                 Some(at) if stored[at] == super::reads::quote(own) => {}
                 Some(at) => self.replace(token.start..token.end, stored[at].as_str())?,
@@ -174,15 +189,14 @@ impl Plan<'_, '_> {
         }
     }
 
-    /// Whether the token stands in `FORCE_NULL (...)`, `FORCE_NOT_NULL (...)`: a list of columns that are copied.
-    fn is_forced(&self, index: usize) -> bool {
+    /// Whether the token stands in a list behind one of these words (`FORCE_NULL (...)`): one of columns that are copied.
+    fn is_forced(&self, index: usize, words: &[&str]) -> bool {
         let tokens = self.piece.tokens;
         let before = tokens.get(..index).unwrap_or_default();
         let Some(open) = before.iter().rposition(|(token, name)| name.is_none() && !token.is_mark(b',')) else {
             return false;
         };
-        let forces = |word: &str| open > 0 && self.piece.is_word(open - 1, word);
-        tokens[open].0.is_mark(b'(') && (forces("force_null") || forces("force_not_null"))
+        tokens[open].0.is_mark(b'(') && words.iter().any(|word| open > 0 && self.piece.is_word(open - 1, word))
     }
 
     /// COPY looks at its WHERE before its columns: a name that the session's shape does not have is told first.

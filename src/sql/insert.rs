@@ -11,6 +11,10 @@ use super::writes::{Evaluated, Storing, Value, beside, default_of, retyped, valu
 use crate::migration::Store;
 use crate::schema::{Ident, Refusal, SqlState};
 
+/// What the other side gets where it is computed from a value that only the trigger sees, such as the whole of one of which
+/// the statement gives parts. A default would win over the session's value.
+const LEFT_TO_TRIGGER: &str = "NULL";
+
 /// A column that the client gives values for, in order.
 #[derive(Debug)]
 struct Given<'v> {
@@ -18,6 +22,8 @@ struct Given<'v> {
     place: Option<Range<usize>>,
     name: String,
     storing: Option<Storing<'v>>,
+    /// Only a part of its value is given (`tags[1]`).
+    is_part: bool,
 }
 
 /// Where an INSERT's column list stands, or would.
@@ -103,21 +109,20 @@ impl Plan<'_, '_> {
             for column in list.children() {
                 let Some((name, start)) = self.survey.name_of(&column) else { continue };
                 let end = self.piece.token_at(start).map_or(start, |token| token.end);
-                let mut storing = self.storing(target, &name, start)?;
-                let indirect = self.piece.range_of(&column).end > end;
-                if let Some(own) = storing.as_mut().filter(|own| indirect && view.synced && is_own(own)) {
-                    // The other side is computed from the whole value, which only the trigger sees.
-                    own.others.clear();
-                }
-                let plain = storing.as_ref().is_none_or(|s| s.others.is_empty() && takes_parts(target, s));
-                if indirect && !plain {
+                let storing = self.storing(target, &name, start)?;
+                let is_part = self.piece.range_of(&column).end > end;
+                let plain = storing.as_ref().is_none_or(|own| {
+                    let is_followed = view.synced && is_own(own);
+                    (own.others.is_empty() || is_followed) && takes_parts(target, own)
+                });
+                if is_part && !plain {
                     let why = "A part of a column that is stored in another form cannot be assigned.";
                     return Err(refuse(target.rules, "a subscripted column of INSERT", why).at(start));
                 }
-                if !indirect && given.iter().any(|before| before.name == name) {
+                if !is_part && given.iter().any(|before| before.name == name) {
                     return Err(super::mistakes::specified_twice(&name, start));
                 }
-                given.push(Given { place: Some(start..end), name, storing });
+                given.push(Given { place: Some(start..end), name, storing, is_part });
             }
             return Ok(given);
         }
@@ -135,7 +140,7 @@ impl Plan<'_, '_> {
             .map(|column| {
                 let name = column.name.as_str().to_owned();
                 let storing = self.storing(target, &name, 0)?;
-                Ok(Given { place: None, name, storing })
+                Ok(Given { place: None, name, storing, is_part: false })
             })
             .collect()
     }
@@ -290,6 +295,9 @@ impl Plan<'_, '_> {
         cells: &[SyntaxNode],
     ) -> Result<String, Refusal> {
         let one = &given[added.from];
+        if one.is_part {
+            return Ok(LEFT_TO_TRIGGER.to_owned());
+        }
         let mut known = true;
         let text = added.store.value.render(|name| {
             let index = given.iter().position(|one| one.name == name.as_str());
@@ -311,7 +319,7 @@ impl Plan<'_, '_> {
         let is_default = matches!(self.cell(&cells[added.from]), Value::Default(_));
         if target.view.synced {
             let borrows = is_default && own.is_some_and(|own| borrows_default(target, own, added.store));
-            return Ok(if borrows { "DEFAULT" } else { "NULL" }.to_owned());
+            return Ok(if borrows { "DEFAULT" } else { LEFT_TO_TRIGGER }.to_owned());
         }
         let no_default = |column: &Ident| default_of(target, column).is_none();
         if is_default && no_default(&added.store.column) && own.is_some_and(|own| no_default(&own.column)) {
@@ -428,6 +436,10 @@ impl Plan<'_, '_> {
             }
         }
         for one in added {
+            if given[one.from].is_part {
+                cells.push(LEFT_TO_TRIGGER.to_owned());
+                continue;
+            }
             cells.push(stored(one.store).ok_or_else(|| from_several(target, one.store.column.as_str()))?);
         }
         self.type_constants(target, given, source)?;
@@ -550,6 +562,9 @@ impl Plan<'_, '_> {
         targets: &[SyntaxNode],
     ) -> Option<String> {
         let relation = target.relation;
+        if given[added.from].is_part {
+            return Some(LEFT_TO_TRIGGER.to_owned());
+        }
         let mut known = true;
         let text = added.store.value.render(|name| {
             let index = given.iter().position(|one| one.name == name.as_str());

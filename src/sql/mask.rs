@@ -24,8 +24,42 @@ pub struct ErrorTexts {
     pub table: Option<String>,
     /// Field `s`: the schema of that table.
     pub schema: Option<String>,
-    /// Whether the statement that failed was sent with edits. Otherwise every name in it is the client's own.
-    pub edited: bool,
+    /// The table that the statement writes in which it failed, by its bare name, where that was sent with edits. Otherwise
+    /// every name in it is the client's own.
+    pub target: Option<String>,
+}
+
+/// The bare name of the table that is written at this byte of a text: the last one before it behind `INTO` or `UPDATE`.
+pub fn target_at(text: &str, byte: usize, standard_conforming_strings: bool) -> Option<String> {
+    let text = text.as_bytes();
+    let (mut target, mut named) = (None, false);
+    let mut opens = false;
+    for token in Lexer::new(text, standard_conforming_strings).take_while(|token| token.start < byte) {
+        let name = lex::name(text, &token, '\\');
+        let word = name.as_deref().filter(|_| token.kind == TokenKind::Word);
+        if matches!(word, Some("into" | "update")) {
+            (opens, named) = (true, false);
+            continue;
+        }
+        match name {
+            _ if opens && word == Some("only") => {}
+            // `ON CONFLICT DO UPDATE SET`, `FOR UPDATE OF`.
+            Some(_) if opens && !named && matches!(word, Some("set" | "of" | "nowait" | "skip")) => opens = false,
+            Some(name) if opens && !named => (target, named) = (Some(name), true),
+            None if named && token.is_mark(b'.') => named = false,
+            _ => opens = false,
+        }
+    }
+    target
+}
+
+/// Whether PostgreSQL would tell no place: of the columns that `TABLE users` gives. A place in the client's text, and the one in
+/// the sent text that it comes from.
+pub fn stands_nowhere(source: (&str, usize), sent: (&str, usize)) -> bool {
+    let says_table = |(text, at): (&str, usize)| {
+        text.as_bytes().get(at..at + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"table"))
+    };
+    says_table(source) && !says_table(sent)
 }
 
 /// Tells the error in the names of that view. An error that says it is about another table stays as it is.
@@ -38,7 +72,8 @@ pub fn mask_error(view: &TableView, mut error: ErrorTexts) -> ErrorTexts {
     for (stored, seen) in &view.twins {
         let table = &view.storage.name;
         let copied = error.context.as_ref().is_some_and(|text| text.starts_with(&format!("COPY {table}, line ")));
-        let pair = Pair { stored, seen, table, edited: error.edited, copied };
+        let written = error.target.as_deref() == Some(table.as_str());
+        let pair = Pair { stored, seen, table, written, copied };
         if error.column.as_deref() == Some(stored.as_str()) {
             error.column = Some(seen.to_string());
         }
@@ -117,32 +152,45 @@ struct Pair<'a> {
     stored: &'a Ident,
     seen: &'a Ident,
     table: &'a Ident,
-    edited: bool,
+    /// The statement writes the table where it failed.
+    written: bool,
     /// The error is about a line of COPY into the table.
     copied: bool,
 }
 
 impl Pair<'_> {
     /// `null value in column "handle" of relation "users" violates ...`, `column "handle" is of type ...`,
-    /// `missing data for column "handle"`, `duplicate key value ...` (which names none).
+    /// `cannot assign to field "x" of column "handle" because ...`, `subscripted assignment to "handle" requires type ...`
+    /// (`array assignment` before PostgreSQL 14), `missing data for column "handle"`.
     ///
     /// A name that does not exist is one that the client wrote itself: it stays. Where the table is not named, the column
-    /// may be another table's of the same name, unless the statement was edited.
+    /// may be another table's of the same name.
     fn in_message(&self, text: &str) -> String {
         if text.ends_with("does not exist") {
             return text.to_owned();
         }
-        let named = format!("column \"{}\"", self.stored);
-        let Some(at) = text.find(&named) else { return text.to_owned() };
-        let after = &text[at + named.len()..];
+        let named = ["column", "array assignment to", "subscripted assignment to"].iter().find_map(|before| {
+            let at = text.find(&format!("{before} \"{}\"", self.stored))? + before.len() + 1;
+            Some((*before, at, at + self.stored.as_str().len() + 2))
+        });
+        let Some((kind, at, end)) = named else { return text.to_owned() };
+        let (before, after) = (&text[..at], &text[end..]);
         let of_table = format!(" of relation \"{}\"", self.table);
+        let is_target = match kind {
+            "column" => {
+                after.starts_with(" is of type ")
+                    || after == " specified more than once"
+                    || (before.starts_with("cannot assign to field ") && after.starts_with(" because "))
+            }
+            _ => at == kind.len() + 1 && after.starts_with(" requires type "),
+        };
         let is_ours = after.starts_with(&of_table)
-            || (self.edited && after.starts_with(" is of type "))
-            || (self.copied && text[..at] == *"missing data for ");
+            || (self.written && is_target)
+            || (self.copied && *before == *"missing data for column ");
         if !is_ours {
             return text.to_owned();
         }
-        format!("{}column \"{}\"{after}", &text[..at], self.seen)
+        format!("{before}\"{}\"{after}", self.seen)
     }
 
     /// `Key (handle, id)=(...) already exists.`, `Key (handle)=(x) is not present in table "names".`
@@ -366,12 +414,44 @@ mod tests {
     }
 
     #[test]
-    fn a_column_of_another_type_is_told_of_only_where_the_statement_was_edited() {
+    fn a_column_of_another_type_is_told_of_only_where_the_statement_writes_the_table() {
         let message = "column \"handle\" is of type integer but expression is of type text";
         let seen = ErrorTexts { message: Some(message.to_owned()), ..ErrorTexts::default() };
         check(seen.clone(), message, "", "", "");
         let told = "column \"username\" is of type integer but expression is of type text";
-        check(ErrorTexts { edited: true, ..seen }, told, "", "", "");
+        let written = |target: &str| ErrorTexts { target: Some(target.to_owned()), ..seen.clone() };
+        check(written("orders"), message, "", "", "");
+        check(written("users"), told, "", "", "");
+        for (message, told) in [
+            (
+                "subscripted assignment to \"handle\" requires type int",
+                "subscripted assignment to \"username\" requires type int",
+            ),
+            ("array assignment to \"handle\" requires type int", "array assignment to \"username\" requires type int"),
+            (
+                "cannot assign to field \"x\" of column \"handle\" because of",
+                "cannot assign to field \"x\" of column \"username\" because of",
+            ),
+        ] {
+            check(ErrorTexts { message: Some(message.to_owned()), ..written("users") }, told, "", "", "");
+        }
+    }
+
+    #[test]
+    fn the_table_that_is_written_stands_before() {
+        let at = |text: &str| target_at(text, text.find('!').unwrap_or(text.len()), true);
+        let users = Some("users".to_owned());
+        assert_eq!(at("INSERT INTO public.users (username) VALUES (!1)"), users);
+        assert_eq!(at("UPDATE ONLY app.public.\"users\" AS u SET username = !1"), users);
+        assert_eq!(at("INSERT INTO users VALUES (1) ON CONFLICT (id) DO UPDATE SET username = !1"), users);
+        assert_eq!(at("WITH w AS (INSERT INTO orders VALUES (1)) UPDATE users SET username = !1"), users);
+        assert_eq!(
+            at("WITH w AS (INSERT INTO orders VALUES (!1)) UPDATE users SET username = 1").as_deref(),
+            Some("orders")
+        );
+        assert_eq!(at("INSERT INTO users SELECT 1 FROM orders FOR UPDATE OF orders; SELECT !1"), users);
+        assert_eq!(at("SELECT '\"INTO\" orders' !"), None);
+        assert_eq!(at("UPDATE"), None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod writes;
 pub use cache::PlanCache;
 pub use classify::{CopyEnd, Kind, Setting, Statement, Statements, classify};
 pub use edits::{Edits, Overlap};
-pub use mask::{ErrorTexts, mask_copy, mask_error};
+pub use mask::{ErrorTexts, mask_copy, mask_error, stands_nowhere, target_at};
 pub use screen::{Mention, Screen};
 pub use seen::{Reading, Seen, Verb, seen};
 pub use template::{Planned, Verdict};

@@ -115,7 +115,9 @@ struct Code<'a> {
     tables: Vec<&'a TableRules>,
     /// Every name, whatever it means.
     names: HashSet<String>,
-    /// Whether it has an INSERT into one of them that gives values by place.
+    /// Whether it has an INSERT into one of them.
+    inserts: bool,
+    /// Whether it has one that gives values by place.
     by_place: bool,
     /// Whether it may take whole rows: a star that is not `count(*)`, or `%ROWTYPE`.
     takes_rows: bool,
@@ -137,6 +139,7 @@ impl<'a> Code<'a> {
                 continue;
             }
             self.tables.extend(tables_named(&inner, cx));
+            self.inserts = self.inserts || (0..inner.tokens.len()).any(|at| inserts(&inner, cx, at));
             self.by_place = self.by_place || (0..inner.tokens.len()).any(|at| inserts_by_place(&inner, cx, at));
             self.takes_rows = self.takes_rows || (0..inner.tokens.len()).any(|at| takes_rows(&inner, at));
             self.names.extend(inner.tokens.iter().filter_map(|(_, name)| name.clone()));
@@ -157,7 +160,24 @@ impl<'a> Code<'a> {
         let none = !self.takes_rows && !sensitive(view).any(|name| self.names.contains(name.as_str()));
         let by_name = none || (other && !own) || view.columns.iter().all(ViewColumn::is_plain);
         let hidden = view.hidden.iter().any(|name| foreign(&name));
-        !hidden && (begins_as_stored(cx, view) || (by_name && !self.by_place))
+        // What it finds in the new column is not all there yet, or nothing keeps the old one in step.
+        let is_filled = !matches!(
+            rules.phase,
+            Phase::Planned
+                | Phase::Shielded
+                | Phase::Expanded
+                | Phase::DualWriting
+                | Phase::Backfilling
+                | Phase::RollingBack
+                | Phase::RolledBack
+        );
+        // The default of the column that it does not give would win over the value that it gives.
+        let relation = cx.rules.catalog().relation(&view.storage);
+        let default = |name: &&Ident| relation.and_then(|r| r.column(name)).is_some_and(|c| c.default.is_some());
+        let ungiven = |name: &&Ident| !self.names.contains(name.as_str());
+        let given = view.fallback.iter().any(|column| named(&column));
+        let loses = self.inserts && owned_names(cx, rules).filter(ungiven).any(|name| default(&name));
+        !hidden && !(given && (!is_filled || loses)) && (begins_as_stored(cx, view) || (by_name && !self.by_place))
     }
 }
 
@@ -171,7 +191,12 @@ fn takes_rows(piece: &Piece<'_>, at: usize) -> bool {
     word(at, &["rowtype"]) || (star && (lists || word(at + 1, &["from", "into"])))
 }
 
-/// Whether an INSERT into a migrating table, or of a MERGE, that has no list of columns stands here.
+/// Whether an INSERT into a migrating table, or of a MERGE, stands here.
+fn inserts(piece: &Piece<'_>, cx: &Context<'_>, at: usize) -> bool {
+    piece.is_word(at, "insert") && (!piece.is_word(at + 1, "into") || table_at(piece, cx, at + 2).is_some())
+}
+
+/// Whether one stands here that has no list of columns.
 fn inserts_by_place(piece: &Piece<'_>, cx: &Context<'_>, at: usize) -> bool {
     let word = |at: usize, words: &[&str]| words.iter().any(|word| piece.is_word(at, word));
     if !word(at, &["insert"]) {

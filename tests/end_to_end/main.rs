@@ -11,6 +11,7 @@ mod differential;
 mod functions;
 mod majors;
 mod modifiers;
+mod newer;
 mod null;
 mod raw;
 mod retype;

@@ -38,7 +38,7 @@ impl Sessions {
 }
 
 /// Rows as text, or the SQLSTATE.
-async fn ask(client: &Client, sql: &str) -> Vec<String> {
+pub async fn ask(client: &Client, sql: &str) -> Vec<String> {
     match client.simple_query(sql).await {
         Ok(messages) => {
             let row = |message: SimpleQueryMessage| match message {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossfade::migration::{Bucket, Percent, Phase, Route, Rules, Shape, TableView};
 use crossfade::schema::{Refusal, SqlState};
-use crossfade::sql::{Context, Edits, ErrorTexts, Names, Rewrite, Temporary, mask_error, rewrite};
+use crossfade::sql::{self, Context, Edits, ErrorTexts, Names, Rewrite, Temporary, mask_error, rewrite};
 
 use crate::case::Case;
 use crate::client::{Client, Column, Reply, ResultSet, Row, ServerError};
@@ -369,17 +369,20 @@ pub fn differences(
 ) -> Vec<String> {
     let mut found = Vec::new();
     let (mut wanted, mut got) = (expected.replies.clone(), attempt.outcome.replies.clone());
+    let mut target = None;
     if let (Some(error), Some(edits)) = (got.last_mut().and_then(|reply| reply.error.as_mut()), &attempt.edits) {
         let sent = attempt.sent.last().map(String::as_str).unwrap_or_default();
         let source = case.steps.get(attempt.sent.len() - 1).map(String::as_str).unwrap_or_default();
+        target =
+            error.position.and_then(|place| sql::target_at(source, edits.source_offset(sent_byte(sent, place)), true));
         let stopped = error.position.and_then(|place| edits.stopped_at(sent_byte(sent, place)));
         match stopped.and_then(|refusal| refusal_as_reply(refusal, source).error) {
             Some(ours) => *error = ours,
-            None => error.position = error.position.map(|place| source_position(sent, source, place, edits)),
+            None => error.position = error.position.and_then(|place| source_position(sent, source, place, edits)),
         }
     }
     if let Some(error) = got.last_mut().and_then(|reply| reply.error.as_mut()) {
-        setting.rules.tables().for_each(|table| mask(table.write_view(shape), attempt.edits.is_some(), error));
+        setting.rules.tables().for_each(|table| mask(table.write_view(shape), target.clone(), error));
     }
     if let Some(refusal) = &attempt.refused {
         let step = case.steps.get(got.len()).map(String::as_str).unwrap_or_default();
@@ -419,14 +422,14 @@ pub fn differences(
 }
 
 /// The error as the session tells it.
-fn mask(view: &TableView, edited: bool, error: &mut ServerError) {
+fn mask(view: &TableView, target: Option<String>, error: &mut ServerError) {
     let texts = ErrorTexts {
         message: Some(std::mem::take(&mut error.message)),
         detail: error.detail.take(),
         context: error.context.take(),
         table: error.table.take(),
         column: error.column.take(),
-        edited,
+        target,
         ..ErrorTexts::default()
     };
     let masked = mask_error(view, texts);
@@ -451,9 +454,13 @@ fn sent_byte(sent: &str, place: usize) -> usize {
 }
 
 /// PostgreSQL counts characters from 1.
-fn source_position(sent: &str, source: &str, place: usize, edits: &Edits) -> usize {
-    let back = edits.source_offset(sent_byte(sent, place)).min(source.len());
-    source.get(..back).map_or(0, |before| before.chars().count() + 1)
+fn source_position(sent: &str, source: &str, place: usize, edits: &Edits) -> Option<usize> {
+    let byte = sent_byte(sent, place);
+    let back = edits.source_offset(byte).min(source.len());
+    if sql::stands_nowhere((source, back), (sent, byte)) {
+        return None;
+    }
+    Some(source.get(..back).map_or(0, |before| before.chars().count() + 1))
 }
 
 fn reply_differences(case: &Case, want: &Reply, got: &Reply, found: &mut Vec<String>) {

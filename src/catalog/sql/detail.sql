@@ -82,7 +82,7 @@ SELECT jsonb_build_object(
           SELECT dep.refobjsubid FROM pg_depend dep
           WHERE dep.classid = 'pg_class'::regclass AND dep.objid = ic.oid
             AND dep.refclassid = 'pg_class'::regclass AND dep.refobjid = c.oid) used
-        WHERE used.num > 0), '[]')) ORDER BY ic.relname COLLATE "C")
+        WHERE used.num > 0), '[]')) ORDER BY ic.oid)
     FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
     WHERE i.indrelid = c.oid), '[]'),
   'constraints', coalesce((

@@ -164,10 +164,16 @@ fn computed(function: &LensFunction) -> String {
     let assign = |body: &Expr| format!("  \"{VALUE}\" := {};\n", body.sql());
     let mut text = assign(&function.body);
     if let (Some(back), Some((name, type_sql))) = (&function.back, function.parameters.first()) {
+        // Of a string that is assigned only blanks are cut.
+        let (code, message) = if function.type_sql.starts_with("character varying(") && type_sql.as_str() != "bpchar" {
+            ("22001", format!("value too long for type {}", function.type_sql))
+        } else {
+            ("22P02", format!("the value does not come back as it was from type {}", function.type_sql))
+        };
         text.push_str(&format!(
-            "  IF {} THEN\n    RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = {};\n  END IF;\n",
+            "  IF {} THEN\n    RAISE EXCEPTION USING ERRCODE = '{code}', MESSAGE = {};\n  END IF;\n",
             distinct(type_sql, &name.quoted(), &back.sql()),
-            literal(&format!("the value does not come back as it was from type {}", function.type_sql))
+            literal(&message)
         ));
     }
     if let Some(fallback) = &function.fallback {

@@ -10,7 +10,7 @@ use crate::migration::text::{
     all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step, over_new, over_old,
 };
 use crate::migration::walk::{key_called, key_function};
-use crate::migration::{Invalid, LensColumn, Misfits, Phase};
+use crate::migration::{Expr, Invalid, LensColumn, Misfits, Phase};
 
 /// What the sync trigger does with a row whose old value does not fit, and which side wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -125,17 +125,37 @@ pub(super) fn sync_text(migration: &Migration, mode: SyncMode) -> String {
 }
 
 /// Old decides, unless new was written and old was not.
+///
+/// In an INSERT that gives new alone old has its default. It cannot be told from a value where another trigger may have made
+/// it of one.
 fn old_wins(migration: &Migration) -> String {
+    let is_default = constant_default(migration).map(|(old, default)| {
+        let differs = distinct(&old.base_type_sql, &field("NEW", old.stored()), &default);
+        format!(" OR (NOT {differs} AND NOT EXISTS ({ANOTHER_TRIGGER}))")
+    });
     format!(
-        "  IF TG_OP = 'INSERT' THEN\n    new_decides := {old_null} AND NOT ({new_null});\n  \
+        "  IF TG_OP = 'INSERT' THEN\n    new_decides := NOT ({new_null}) AND ({old_null}{is_default});\n  \
          ELSE\n    new_decides := {new_changed} AND NOT {old_changed};\n  END IF;\n  \
          IF new_decides THEN\n{down}  END IF;\n",
         old_null = all_null(&migration.lens.old),
+        is_default = is_default.unwrap_or_default(),
         new_null = all_null(&migration.lens.new),
         new_changed = changed(&migration.lens.new),
         old_changed = changed(&migration.lens.old),
         down = assign_old(migration, "    "),
     )
+}
+
+/// Another trigger that sees a row of an INSERT before this one.
+const ANOTHER_TRIGGER: &str = "SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = TG_RELID AND tgname <> TG_NAME \
+     AND tgtype & 7 = 7 AND tgenabled <> 'D'";
+
+/// The one old column and its default, where that is always the same value.
+fn constant_default(migration: &Migration) -> Option<(&LensColumn, String)> {
+    let [old] = migration.lens.old.as_slice() else { return None };
+    let default = migration.carried.default.as_ref()?;
+    let constant = Expr::parse(default, &[]).is_ok_and(|expr| expr.functions().next().is_none());
+    constant.then(|| (old, format!("({default})::{}", old.type_sql)))
 }
 
 /// New decides, unless old was written and new was not, or old was written and does not fit: a proxy whose transaction

@@ -502,3 +502,28 @@ SELECT u1.id FROM orders JOIN (users u1 JOIN (SELECT 1 AS one, 'a' AS handle) x 
 SELECT u1.id, o.id FROM orders o JOIN users u1 USING (handle) ORDER BY 1, 2
 
 SELECT u1.id, o.id FROM orders o JOIN users u1 USING (username) ORDER BY 1, 2
+
+--! group: regressions: mistakes are told of the column that the session has
+VALUES (1, 2) UNION ALL TABLE users
+
+TABLE users UNION ALL SELECT 1, 2
+
+INSERT INTO users (username.x) VALUES ('a')
+
+UPDATE users SET username.x = 'a'
+
+INSERT INTO orders (username) SELECT id FROM users
+
+INSERT INTO orders (handle) SELECT id FROM users
+
+INSERT INTO users (username) SELECT ARRAY[1, 2] FROM orders
+
+COPY users (id) TO STDOUT (FORMAT csv, FORCE_QUOTE (username))
+
+COPY users (id, username) TO STDOUT (FORMAT csv, FORCE_QUOTE (username))
+
+COPY users (id) TO STDOUT (FORMAT csv, FORCE_QUOTE (nope))
+
+INSERT INTO users (username, username.x) VALUES ('a', 'b')
+
+UPDATE users SET username.x = 'a', username = 'b'
