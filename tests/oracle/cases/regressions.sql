@@ -525,5 +525,3 @@ COPY users (id, username) TO STDOUT (FORMAT csv, FORCE_QUOTE (username))
 COPY users (id) TO STDOUT (FORMAT csv, FORCE_QUOTE (nope))
 
 INSERT INTO users (username, username.x) VALUES ('a', 'b')
-
-UPDATE users SET username.x = 'a', username = 'b'
