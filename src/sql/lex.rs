@@ -8,7 +8,7 @@ use memchr::memchr;
 use crate::schema::IDENT_BYTES_MAX;
 
 /// The longest text that is read for rewriting, in bytes. Longer ones that mention a migrating table are refused.
-pub const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The most tokens of one statement that is read for rewriting. More are refused where they mention a migrating table.
 pub const TOKENS_MAX: usize = 2_000_000;
