@@ -44,7 +44,7 @@ class User(models.Model):
 def inspected():
     with connection.cursor() as cursor:
         table = connection.introspection.get_table_description(cursor, "users")
-        columns = {column.name: (column.type_code, column.internal_size, column.null_ok) for column in table}
+        columns = {column.name: (column.type_code, column.display_size, column.null_ok) for column in table}
         same(columns, {"id": (20, 8, False), "username": (1043, 255, False), "email": (25, None, True)})
         constraints = connection.introspection.get_constraints(cursor, "users")
         same(sorted(constraints), ["users_pkey", "users_username_key"])
