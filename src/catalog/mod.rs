@@ -11,8 +11,11 @@ pub use preflight::{Preflight, Warning, preflight};
 use tokio_postgres::{Client, NoTls, Row};
 
 use crate::migration::masks::masked_relations;
-use crate::migration::resolve::{OWN_PREFIX, ResolvedType};
-use crate::schema::{Catalog, Dependent, DependentKind, Ident, QualifiedName, Relation, RowFunction, TableDetail};
+use crate::migration::resolve::{FIRST_PREFIX, OWN_PREFIX, ResolvedType};
+use crate::migration::text::word;
+use crate::schema::{
+    Catalog, Dependent, DependentKind, Ident, QualifiedName, Relation, RowFunction, TableDetail, Trigger,
+};
 
 const RELATION_SQL: &str = include_str!("sql/relation.sql");
 const DETAIL_SQL: &str = include_str!("sql/detail.sql");
@@ -140,7 +143,7 @@ pub async fn detail(client: &Client, table: &QualifiedName) -> Result<Option<Tab
 /// Other tables than that one on which that function of ours stands as a trigger: where the table is now, when it was given
 /// another name or schema.
 pub async fn moved_to(client: &Client, table: &QualifiedName, function: &Ident) -> Result<Vec<String>, CatalogError> {
-    let sql = "SELECT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
+    let sql = "SELECT DISTINCT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
                JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'crossfade' AND p.proname = $1 \
                AND t.tgparentid = 0 AND t.tgrelid IS DISTINCT FROM to_regclass($2)::oid ORDER BY 1";
     let names = [function.as_str(), &table.quoted()];
@@ -234,13 +237,20 @@ pub fn breaks_on_contract(detail: &TableDetail, column: &Ident) -> Vec<String> {
     let mut found: Vec<String> = recorded.map(|dependent| dependent.name.clone()).collect();
     // A trigger's function that sets NEW.column fails on every row once the column is gone.
     let by_text = detail.triggers.iter().filter(|trigger| {
-        !trigger.name.as_str().starts_with(OWN_PREFIX)
-            && trigger.source.as_deref().is_some_and(|source| names_word(source, column.as_str()))
+        ![FIRST_PREFIX, OWN_PREFIX].iter().any(|prefix| trigger.name.as_str().starts_with(prefix))
+            && is_named_by(trigger, column.as_str())
     });
     found.extend(
         by_text.map(|trigger| format!("trigger {} (its function {} names it)", trigger.name, trigger.function)),
     );
     found
+}
+
+/// Whether a trigger's function names that column, or is given its name as an argument.
+fn is_named_by(trigger: &Trigger, column: &str) -> bool {
+    let call = trigger.definition.rsplit_once("EXECUTE FUNCTION ").map_or("", |(_, call)| call);
+    let arguments = call.split_once('(').map_or("", |(_, arguments)| arguments);
+    names_word(arguments, column) || trigger.source.as_deref().is_some_and(|source| names_word(source, column))
 }
 
 /// Whether a text has that word, bounded by what is no part of a name.
@@ -252,18 +262,6 @@ fn names_word(text: &str, word: &str) -> bool {
         let after = text[at + word.len()..].chars().next();
         !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
     })
-}
-
-/// A regular expression for that name as a whole word.
-fn word(name: &Ident) -> String {
-    let mut escaped = String::new();
-    for c in name.as_str().chars() {
-        if !c.is_alphanumeric() && c != '_' && c != ' ' {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    format!("(^|[^[:alnum:]_]){escaped}($|[^[:alnum:]_])")
 }
 
 /// PostgreSQL's refusal as data, a broken connection as an error.

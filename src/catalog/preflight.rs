@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{
-    CatalogError, detail, functions_naming, load, may_silence_triggers, names_word, postgres, postgres_message,
+    CatalogError, detail, functions_naming, is_named_by, load, may_silence_triggers, postgres, postgres_message,
     resolve_type, roles, volatility,
 };
 use crate::migration::ddl;
@@ -139,7 +139,7 @@ impl Preflight {
     ) -> Result<(), CatalogError> {
         let column = change.column.as_str();
         for trigger in &detail.triggers {
-            if trigger.source.as_deref().is_some_and(|source| names_word(source, column)) {
+            if is_named_by(trigger, column) {
                 self.warnings.push(Warning {
                     code: "trigger_names_column",
                     what: format!("trigger {} calls {}, which names {column:?}", trigger.name, trigger.function),

@@ -440,13 +440,8 @@ impl<S: Sidecar> Driver<S> {
         self.refusing = None;
         for step in &mut install {
             // A trigger that is there but disabled cannot be created again.
-            let drop = format!(
-                "DROP TRIGGER IF EXISTS {} ON {}",
-                row.migration.trigger().quoted(),
-                row.migration.lens.table.quoted()
-            );
             if step.done_when.is_some() {
-                step.statements.insert(0, drop);
+                step.statements.splice(0..0, ddl::drop_sync(&row.migration));
                 step.lock = Lock::AccessExclusive;
             }
         }

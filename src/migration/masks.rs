@@ -9,7 +9,8 @@
 
 use std::collections::HashMap;
 
-use super::resolve::OWN_PREFIX;
+use super::resolve::{FIRST_PREFIX, OWN_PREFIX};
+use super::text::text;
 use super::{TableView, ViewColumn};
 use crate::schema::{Catalog, Ident, QualifiedName, Relation};
 
@@ -418,7 +419,7 @@ impl Masking<'_> {
             }
             (PG, "pg_trigger") => {
                 let oids = self.oids();
-                self.filter.push(format!("NOT (tgrelid IN ({oids}) AND {})", is_own("tgname")));
+                self.filter.push(format!("NOT (tgrelid IN ({oids}) AND {})", is_own_trigger("tgname")));
                 self.filter.push(format!(
                     "NOT (tgconstraint <> 0 AND tgconstraint IN (SELECT k.oid FROM pg_catalog.pg_constraint AS k \
                      WHERE k.conrelid IN ({oids}) AND {}))",
@@ -456,9 +457,9 @@ impl Masking<'_> {
                     self.check_text();
                 }
             }
-            (INFORMATION, "triggers") => self.filter.push(format!("NOT {}", is_own("trigger_name"))),
+            (INFORMATION, "triggers") => self.filter.push(format!("NOT {}", is_own_trigger("trigger_name"))),
             (INFORMATION, "triggered_update_columns") => {
-                self.filter.push(format!("NOT {}", is_own("trigger_name")));
+                self.filter.push(format!("NOT {}", is_own_trigger("trigger_name")));
                 let column = "event_object_column";
                 self.names("event_object_schema", "event_object_table", column, "information_schema.sql_identifier");
             }
@@ -501,7 +502,7 @@ impl Masking<'_> {
             ));
             triggers.push_str(&format!(
                 " WHEN oid = {oid} THEN EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = {oid} AND NOT {})",
-                is_own("g.tgname")
+                is_own_trigger("g.tgname")
             ));
         }
         for seen in self.tables {
@@ -754,18 +755,14 @@ fn is_own(name: &str) -> String {
     format!("pg_catalog.starts_with({name}::pg_catalog.text, '{OWN_PREFIX}')")
 }
 
+/// True of the name of a trigger of ours.
+fn is_own_trigger(name: &str) -> String {
+    format!("({} OR pg_catalog.starts_with({name}::pg_catalog.text, '{FIRST_PREFIX}'))", is_own(name))
+}
+
 fn list(names: &[Ident]) -> String {
     let names: Vec<String> = names.iter().map(|name| text(name.as_str())).collect();
     names.join(", ")
-}
-
-/// A string that means the same whatever `standard_conforming_strings` is.
-fn text(value: &str) -> String {
-    if value.contains('\\') {
-        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
-        return format!("pg_catalog.convert_from(pg_catalog.decode('{hex}', 'hex'), 'UTF8')");
-    }
-    format!("'{}'", value.replace('\'', "''"))
 }
 
 /// `atttypmod` of a type as `format_type` writes it; -1 where it has none (or one that is not told by numbers alone).
@@ -801,11 +798,5 @@ mod tests {
         ] {
             assert_eq!(modifier(type_sql), expected, "{type_sql}");
         }
-    }
-
-    #[test]
-    fn a_string_has_no_backslash() {
-        assert_eq!(text("it's"), "'it''s'");
-        assert_eq!(text("a\\b"), "pg_catalog.convert_from(pg_catalog.decode('615c62', 'hex'), 'UTF8')");
     }
 }

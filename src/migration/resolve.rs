@@ -223,9 +223,10 @@ pub(super) fn is_exact_type(base_type_sql: &str) -> bool {
 }
 
 impl Migration {
-    /// The sync trigger's name: sorts behind every ASCII name, so that it fires last.
-    pub fn trigger(&self) -> Ident {
-        own_name(format!("{}{}", OWN_PREFIX, self.name))
+    /// The sync trigger's names, by which it fires before a table's own triggers and behind them: PostgreSQL fires triggers
+    /// of one kind in the order of their names (<https://www.postgresql.org/docs/current/trigger-definition.html>).
+    pub fn triggers(&self) -> [Ident; 2] {
+        [FIRST_PREFIX, OWN_PREFIX].map(|prefix| own_name(format!("{prefix}{}", self.name)))
     }
 
     /// What the names of our indexes and constraints on the table begin with.
@@ -287,6 +288,9 @@ pub(super) fn copy_view(migration: &str) -> QualifiedName {
 
 /// What every name of ours on a user's table begins with: it sorts behind every other ASCII name.
 pub const OWN_PREFIX: &str = "~crossfade_";
+
+/// What the name of the trigger begins with that fires first: it sorts before every other printable ASCII name.
+pub const FIRST_PREFIX: &str = "!crossfade_";
 
 /// The new column until it gets the name of the old one, where that is the same.
 fn own_storage(name: &MigrationName, column: &Ident) -> Ident {
@@ -828,8 +832,10 @@ pub(super) fn wrong_column(detail: &TableDetail, column: &Column) -> Vec<Blocker
 /// Objects of an earlier migration of that name, and triggers that would fire behind ours.
 fn left_over(spec: &MigrationSpec, detail: &TableDetail) -> Vec<Blocker> {
     let mut found = Vec::new();
-    let ours = format!("{OWN_PREFIX}{}", spec.name);
-    let taken = |name: &&Ident| name.as_str() == ours || name.as_str().starts_with(&format!("{ours}_"));
+    let [first, ours] = [FIRST_PREFIX, OWN_PREFIX].map(|prefix| format!("{prefix}{}", spec.name));
+    let taken = |name: &&Ident| {
+        name.as_str() == first || name.as_str() == ours || name.as_str().starts_with(&format!("{ours}_"))
+    };
     let triggers = detail.triggers.iter().map(|trigger| &trigger.name);
     let columns = detail.relation.columns.iter().map(|column| &column.name);
     for name in detail.names_taken.iter().chain(triggers).chain(columns).filter(taken) {
@@ -840,13 +846,23 @@ fn left_over(spec: &MigrationSpec, detail: &TableDetail) -> Vec<Blocker> {
             "Drop it, or give the migration another name.",
         ));
     }
-    for trigger in detail.triggers.iter().filter(|trigger| trigger.changes_rows && trigger.name.as_str() > &*ours) {
-        found.push(Blocker::new(
-            "trigger_fires_later",
-            format!("trigger {:?} would fire behind the sync trigger", trigger.name.as_str()),
-            "Triggers fire in the order of their names, and the sync trigger must see the row as it is stored.",
-            "Rename the trigger so that its name sorts before \"~\".",
-        ));
+    for trigger in detail.triggers.iter().filter(|trigger| trigger.changes_rows) {
+        let name = trigger.name.as_str();
+        if name > &*ours {
+            found.push(Blocker::new(
+                "trigger_fires_later",
+                format!("trigger {name:?} would fire behind the sync trigger"),
+                "Triggers fire in the order of their names, and the sync trigger must see the row as it is stored.",
+                "Rename the trigger so that its name sorts before \"~\".",
+            ));
+        } else if name < &*first {
+            found.push(Blocker::new(
+                "trigger_fires_earlier",
+                format!("trigger {name:?} would fire before the sync trigger"),
+                "Triggers fire in the order of their names, and the sync trigger must see the row as the statement gave it.",
+                "Rename the trigger so that its name sorts behind \"!\".",
+            ));
+        }
     }
     found
 }

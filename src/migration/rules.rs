@@ -246,6 +246,11 @@ impl TableRules {
         })
     }
 
+    /// Whether the new storage of every row holds what the old one says, for as long as any proxy can be in this phase.
+    pub fn is_filled(&self) -> bool {
+        filled(self.phase)
+    }
+
     /// The route of a session at that place in the ramp.
     pub fn route(&self, bucket: Bucket) -> Route {
         bucket.route(self.reads)
@@ -441,7 +446,7 @@ fn synced(phase: Phase) -> bool {
     }
 }
 
-/// Whether the new storage of every row holds what the old one says, for as long as any proxy can be in this phase.
+/// See [`TableRules::is_filled`].
 fn filled(phase: Phase) -> bool {
     match phase {
         Phase::Planned

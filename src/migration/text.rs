@@ -25,6 +25,27 @@ pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// A string that means the same whatever `standard_conforming_strings` is.
+pub(super) fn text(value: &str) -> String {
+    if value.contains('\\') {
+        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        return format!("pg_catalog.convert_from(pg_catalog.decode('{hex}', 'hex'), 'UTF8')");
+    }
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+/// A regular expression for that name as a whole word.
+pub(crate) fn word(name: &Ident) -> String {
+    let mut escaped = String::new();
+    for c in name.as_str().chars() {
+        if !c.is_alphanumeric() && c != '_' && c != ' ' {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    format!("(^|[^[:alnum:]_]){escaped}($|[^[:alnum:]_])")
+}
+
 /// A text between dollar quotes with a tag that does not occur in it.
 pub(super) fn dollar_quoted(text: &str) -> String {
     let tag = (0u32..).map(|n| if n == 0 { "$crossfade$".to_owned() } else { format!("$crossfade{n}$") });
@@ -116,5 +137,16 @@ fn any(conditions: impl IntoIterator<Item = String>) -> String {
     match conditions.as_slice() {
         [one] => one.clone(),
         several => format!("({})", several.join(" OR ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_has_no_backslash() {
+        assert_eq!(text("it's"), "'it''s'");
+        assert_eq!(text("a\\b"), "pg_catalog.convert_from(pg_catalog.decode('615c62', 'hex'), 'UTF8')");
     }
 }

@@ -160,24 +160,16 @@ impl<'a> Code<'a> {
         let none = !self.takes_rows && !sensitive(view).any(|name| self.names.contains(name.as_str()));
         let by_name = none || (other && !own) || view.columns.iter().all(ViewColumn::is_plain);
         let hidden = view.hidden.iter().any(|name| foreign(&name));
-        // What it finds in the new column is not all there yet, or nothing keeps the old one in step.
-        let is_filled = !matches!(
-            rules.phase,
-            Phase::Planned
-                | Phase::Shielded
-                | Phase::Expanded
-                | Phase::DualWriting
-                | Phase::Backfilling
-                | Phase::RollingBack
-                | Phase::RolledBack
-        );
         // The default of the column that it does not give would win over the value that it gives.
         let relation = cx.rules.catalog().relation(&view.storage);
         let default = |name: &&Ident| relation.and_then(|r| r.column(name)).is_some_and(|c| c.default.is_some());
         let ungiven = |name: &&Ident| !self.names.contains(name.as_str());
         let given = view.fallback.iter().any(|column| named(&column));
         let loses = self.inserts && owned_names(cx, rules).filter(ungiven).any(|name| default(&name));
-        !hidden && !(given && (!is_filled || loses)) && (begins_as_stored(cx, view) || (by_name && !self.by_place))
+        // Until the new column is filled, not all that it would find is there, or nothing keeps the old one in step.
+        !hidden
+            && !(given && (!rules.is_filled() || loses))
+            && (begins_as_stored(cx, view) || (by_name && !self.by_place))
     }
 }
 
@@ -498,10 +490,12 @@ fn create(piece: &Piece<'_>, cx: &Context<'_>) -> Result<Kind, Refusal> {
     let what = bound.iter().find(|word| (1..piece.tokens.len().min(6)).any(|index| piece.is_word(index, word)));
     if what == Some(&"trigger") && !rules.over {
         let name = (1..piece.tokens.len().min(6)).find(|at| piece.is_word(*at, "trigger")).map_or(0, |at| at + 1);
-        if piece.tokens.get(name).and_then(|(_, name)| name.as_deref()).is_some_and(|name| name >= "~") {
-            let why = "It would fire behind the trigger that keeps both columns in step, which must see the row as it is stored.";
+        let name = piece.tokens.get(name).and_then(|(_, name)| name.as_deref());
+        if name.is_some_and(|name| !("\"".."~").contains(&name)) {
+            let why = "It would fire behind the trigger that keeps both columns in step, or before it: that one must see the row as \
+                       it was given, and as it is stored.";
             return Err(refuse(rules, "CREATE TRIGGER by this name", why)
-                .hint("Give the trigger a name that sorts before \"~\"."));
+                .hint("Give the trigger a name that begins with an ASCII letter."));
         }
     }
     match (what, owned_name(piece, cx, rules)) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::SinkExt as _;
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -148,5 +149,70 @@ async fn code_whose_value_the_old_columns_default_would_win_over_is_refused() {
     direct.batch_execute(trigger).await.unwrap();
     let cases: &[(&str, &[&str])] = &[("INSERT INTO users (id, parts) VALUES (10, '{}') RETURNING parts", &["{1,2}"])];
     check(&session(&subject, "old").await, "with a trigger", cases, &mut wrong).await;
+    let cases: &[(&str, &[&str])] = &[
+        ("INSERT INTO users (id, tags) VALUES (10, '{7}') RETURNING parts, tags", &["{7}|{7}"]),
+        ("INSERT INTO users (id, tags) VALUES (10, '{}') RETURNING parts, tags", &["{1,2}|{1,2}"]),
+    ];
+    check(&direct, "direct, with a trigger", cases, &mut wrong).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The users' own triggers name what they know; they act on what every session writes, whichever way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_over_one_column_acts_on_whatever_either_shape_writes() {
+    let server = server();
+    let schema = "CREATE TABLE users (id bigint PRIMARY KEY, username text); INSERT INTO users VALUES (1, 'a'), (2, 'b'); \
+                  CREATE FUNCTION fold() RETURNS trigger LANGUAGE plpgsql AS \
+                  $$ BEGIN NEW.username := CASE WHEN TG_OP = 'UPDATE' AND NEW.username = 'KEEP' THEN OLD.username \
+                                           ELSE lower(NEW.username) END; RETURN NEW; END $$; \
+                  CREATE TRIGGER fold BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fold();";
+    let subject = Subject::start(&server, schema).await;
+    subject.start_migration(&migration("kind = \"rename_column\"\ncolumn = \"username\"\nto = \"handle\"")).await;
+    let direct = connect(&server.url(&subject.database)).await;
+    let mut wrong = Vec::new();
+    let mut acts = async |phase: &str| {
+        for (shape, name) in [("old", "username"), ("new", "handle")] {
+            let client = session(&subject, shape).await;
+            let cases: Vec<(String, &[&str])> = vec![
+                (format!("INSERT INTO users (id, {name}) VALUES (9, 'X') RETURNING {name}"), &["x"]),
+                (format!("INSERT INTO users (id, {name}) SELECT 9, (SELECT 'X') RETURNING {name}"), &["x"]),
+                (format!("UPDATE users SET {name} = 'X' WHERE id = 1 RETURNING {name}"), &["x"]),
+                (format!("UPDATE users SET {name} = (SELECT 'X') WHERE id = 1 RETURNING {name}"), &["x"]),
+                (format!("UPDATE users SET {name} = 'KEEP' WHERE id = 1 RETURNING {name}"), &["a"]),
+                (format!("UPDATE users SET {name} = (SELECT 'KEEP') WHERE id = 1 RETURNING {name}"), &["a"]),
+                (
+                    format!(
+                        "INSERT INTO users (id, {name}) VALUES (1, 'X') ON CONFLICT (id) DO UPDATE \
+                         SET {name} = excluded.{name} || 'Y' RETURNING {name}"
+                    ),
+                    &["xy"],
+                ),
+            ];
+            let cases: Vec<(&str, &[&str])> = cases.iter().map(|(sql, told)| (sql.as_str(), *told)).collect();
+            check(&client, &format!("{phase}, {shape}"), &cases, &mut wrong).await;
+            let sink = client.copy_in::<_, bytes::Bytes>(&format!("COPY users (id, {name}) FROM STDIN")).await.unwrap();
+            let mut sink = std::pin::pin!(sink);
+            sink.send(bytes::Bytes::from_static(b"9\tCoPiEd\n")).await.unwrap();
+            sink.finish().await.unwrap();
+            let cases = [(format!("SELECT {name} FROM users WHERE id = 9"), ["copied"])];
+            let cases: Vec<(&str, &[&str])> = cases.iter().map(|(sql, told)| (sql.as_str(), &told[..])).collect();
+            check(&client, &format!("{phase}, {shape}, COPY"), &cases, &mut wrong).await;
+            client.execute("DELETE FROM users WHERE id = 9", &[]).await.unwrap();
+        }
+    };
+    subject.until_phase("verified", LIMIT).await;
+    subject.caught_up().await;
+    acts("verified").await;
+    subject.reads(100).await;
+    acts("reads at 100 %").await;
+    // As `complete` asks for: the function names the new column alone.
+    let source = "SELECT replace(pg_get_functiondef('fold'::regproc), 'username', 'handle')";
+    let renamed: String = direct.query_one(source, &[]).await.unwrap().get(0);
+    direct.batch_execute(&renamed).await.unwrap();
+    acts("the function renamed").await;
+    subject.post("complete", json!({ "confirm": true })).await;
+    subject.until_phase("contracted", LIMIT).await;
+    subject.caught_up().await;
+    acts("contracted").await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

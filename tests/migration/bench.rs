@@ -98,6 +98,14 @@ async fn connect(server: &Postgres, database: &str) -> Client {
     client
 }
 
+/// The statement, run where the sync trigger does not see it.
+pub fn past_the_trigger(migration: &Migration, statement: &str) -> String {
+    let table = migration.lens.table.quoted();
+    let enable =
+        migration.triggers().map(|name| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {}", name.quoted()));
+    format!("ALTER TABLE {table} DISABLE TRIGGER USER; {statement}; {}", enable.join("; "))
+}
+
 impl Bench {
     pub async fn preflight(&self) -> Preflight {
         catalog::preflight(&self.control, &self.spec).await.unwrap()

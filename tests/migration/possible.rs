@@ -112,6 +112,15 @@ async fn what_depends_on_the_column_is_named() {
         &["trigger_fires_later"],
     )
     .await;
+    check(
+        with(
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+              CREATE TRIGGER \"!\" BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()",
+        ),
+        narrower(),
+        &["trigger_fires_earlier"],
+    )
+    .await;
     check(with("CREATE INDEX \"~crossfade_the-test_i_0\" ON users (email)"), narrower(), &["left_over"]).await;
     check(
         with("ALTER TABLE users ADD CONSTRAINT x EXCLUDE USING btree (username WITH =)"),

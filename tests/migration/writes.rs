@@ -2,7 +2,7 @@
 
 use crossfade::migration::ddl::SyncMode;
 
-use crate::bench::{Bench, bench, file, narrower};
+use crate::bench::{Bench, bench, file, narrower, past_the_trigger};
 
 const USERS: &str = "
     CREATE TABLE users (id int PRIMARY KEY, username varchar(255), email text);
@@ -105,6 +105,139 @@ async fn a_trigger_of_the_users_has_its_say_first() {
     assert_eq!(broken, ["trigger zz_fold (its function public.fold names it)"]);
 }
 
+/// A table whose trigger does that with a row.
+fn with_trigger(body: &str) -> String {
+    format!(
+        "CREATE TABLE users (id int PRIMARY KEY, username varchar(255) DEFAULT 'anon', email text);
+         INSERT INTO users VALUES (1, 'one'), (2, 'two');
+         CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $act$BEGIN {body} RETURN NEW; END$act$;
+         CREATE TRIGGER act BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION act();"
+    )
+}
+
+#[tokio::test]
+async fn a_trigger_of_the_users_sees_both_sides_whichever_was_given() {
+    let cases = [
+        ("INSERT INTO users (id, handle) VALUES (10, 'a')", 10, "a|a"),
+        ("INSERT INTO users (id, username) VALUES (11, 'b')", 11, "b|b"),
+        ("INSERT INTO users (id) VALUES (12)", 12, "anon|anon"),
+        ("UPDATE users SET handle = 'c' WHERE id = 10", 10, "c|c"),
+        ("UPDATE users SET username = 'd' WHERE id = 10", 10, "d|d"),
+        ("UPDATE users SET handle = 'e', username = 'e' WHERE id = 10", 10, "e|e"),
+        ("UPDATE users SET handle = NULL WHERE id = 10", 10, "NULL|NULL"),
+        ("UPDATE users SET username = 'f' WHERE id = 10", 10, "f|f"),
+    ];
+    let bench = bench(&with_trigger(""), &narrower()).await;
+    let migration = bench.verified().await;
+    bench
+        .sql(
+            "CREATE OR REPLACE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN NEW.email := format('%s/%s', NEW.username, NEW.handle); RETURN NEW; END $$",
+        )
+        .await;
+    for mode in [SyncMode::Quarantine, SyncMode::Strict, SyncMode::Contracting] {
+        match mode {
+            SyncMode::Contracting => bench.enter_contracting(&migration).await,
+            _ => bench.mode(&migration, mode).await,
+        }
+        for (sql, id, expected) in cases {
+            check(&bench, sql, id, expected).await;
+            let seen = bench.rows(&format!("SELECT email FROM users WHERE id = {id}")).await;
+            assert_eq!(seen, [expected.replace('|', "/").replace("NULL", "")], "{sql}, {mode:?}");
+        }
+        bench.sql("DELETE FROM users WHERE id > 9").await;
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_that_keeps_a_value_or_takes_it_away_is_obeyed() {
+    let body =
+        "IF TG_OP = 'UPDATE' THEN NEW.username := OLD.username; ELSE NEW.username := nullif(NEW.username, ''); END IF;";
+    let bench = bench(&with_trigger(body), &narrower()).await;
+    bench.verified().await;
+    check(&bench, "UPDATE users SET username = 'x' WHERE id = 1", 1, "one|one").await;
+    check(&bench, "UPDATE users SET username = 'x', handle = 'x' WHERE id = 1", 1, "one|one").await;
+    check(&bench, "UPDATE users SET handle = 'x' WHERE id = 1", 1, "one|one").await;
+    check(&bench, "INSERT INTO users (id, username, handle) VALUES (10, '', '')", 10, "NULL|NULL").await;
+    check(&bench, "INSERT INTO users (id, handle) VALUES (11, '')", 11, "NULL|NULL").await;
+}
+
+#[tokio::test]
+async fn a_trigger_that_names_the_new_column_alone_changes_that_one() {
+    // As `complete` wants it before the old column can go.
+    let bench = bench(&with_trigger(""), &narrower()).await;
+    let migration = bench.verified().await;
+    let replace = async |body: &str| {
+        let function = format!(
+            "CREATE OR REPLACE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$"
+        );
+        bench.sql(&function).await;
+    };
+    for mode in [SyncMode::Quarantine, SyncMode::Strict, SyncMode::Contracting] {
+        match mode {
+            SyncMode::Contracting => bench.enter_contracting(&migration).await,
+            _ => bench.mode(&migration, mode).await,
+        }
+        replace("NEW.handle := nullif(upper(NEW.handle), 'NONE');").await;
+        check(&bench, "INSERT INTO users (id, username, handle) VALUES (10, 'a', 'a')", 10, "A|A").await;
+        check(&bench, "INSERT INTO users (id, handle) VALUES (11, 'a')", 11, "A|A").await;
+        check(&bench, "INSERT INTO users (id, username) VALUES (12, 'a')", 12, "A|A").await;
+        check(&bench, "INSERT INTO users (id) VALUES (13)", 13, "ANON|ANON").await;
+        check(&bench, "INSERT INTO users (id, username, handle) VALUES (14, 'none', 'none')", 14, "NULL|NULL").await;
+        check(&bench, "UPDATE users SET username = 'b', handle = 'b' WHERE id = 10", 10, "B|B").await;
+        check(&bench, "UPDATE users SET handle = 'c' WHERE id = 10", 10, "C|C").await;
+        check(&bench, "UPDATE users SET username = 'd' WHERE id = 10", 10, "D|D").await;
+        replace("IF TG_OP = 'UPDATE' THEN NEW.handle := OLD.handle; END IF;").await;
+        check(&bench, "UPDATE users SET username = 'x', handle = 'x' WHERE id = 10", 10, "D|D").await;
+        check(&bench, "UPDATE users SET username = 'x' WHERE id = 10", 10, "D|D").await;
+        replace("").await;
+        bench.sql("DELETE FROM users WHERE id > 9").await;
+    }
+    assert_eq!(bench.fails(&format!("UPDATE users SET username = '{}' WHERE id = 1", long("x"))).await.0, "22001");
+}
+
+#[tokio::test]
+async fn a_generic_trigger_is_told_by_its_arguments() {
+    let schema = "
+        CREATE TABLE users (id int PRIMARY KEY, username varchar(255), email text);
+        CREATE FUNCTION fold() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RETURN jsonb_populate_record(NEW, jsonb_build_object(TG_ARGV[0], lower(to_jsonb(NEW) ->> TG_ARGV[0])));
+            END $$;";
+    let fold = |column: &str| {
+        format!("CREATE TRIGGER fold BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fold('{column}')")
+    };
+    let bench = bench(schema, &narrower()).await;
+    let migration = bench.dual_writing().await;
+    bench.sql(&fold("username")).await;
+    check(&bench, "INSERT INTO users VALUES (1, 'MiXeD', '', 'MiXeD')", 1, "mixed|mixed").await;
+    let detail = bench.detail(&migration).await;
+    let broken = crossfade::catalog::breaks_on_contract(&detail, &migration.lens.old[0].name);
+    assert_eq!(broken, ["trigger fold (its function public.fold names it)"]);
+    bench.sql("DROP TRIGGER fold ON users").await;
+    bench.sql(&fold("handle")).await;
+    check(&bench, "INSERT INTO users VALUES (2, 'MiXeD', '', 'MiXeD')", 2, "mixed|mixed").await;
+    let detail = bench.detail(&migration).await;
+    assert!(crossfade::catalog::breaks_on_contract(&detail, &migration.lens.old[0].name).is_empty());
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_fit_is_judged_as_the_triggers_leave_it() {
+    let body = "NEW.username := nullif(NEW.username, 'n/a');";
+    let keys =
+        "table='users'\ncolumn='username'\nto='handle'\ntype='integer'\nup='username::integer'\ndown='handle::text'";
+    let schema = with_trigger(body).replace("'one'", "'1'").replace("'two'", "'2'").replace("'anon'", "'0'");
+    let bench = bench(&schema, &file(keys)).await;
+    let migration = bench.verified().await;
+    check(&bench, "UPDATE users SET username = 'n/a' WHERE id = 1", 1, "NULL|NULL").await;
+    check(&bench, "UPDATE users SET username = 'n/a', handle = NULL WHERE id = 2", 2, "NULL|NULL").await;
+    assert!(bench.rows("SELECT key FROM crossfade.quarantine").await.is_empty());
+    check(&bench, "UPDATE users SET username = 'x' WHERE id = 1", 1, "x|NULL").await;
+    assert_eq!(bench.rows("SELECT key FROM crossfade.quarantine").await, ["[1]"]);
+    bench.mode(&migration, SyncMode::Refusing).await;
+    check(&bench, "UPDATE users SET username = 'n/a' WHERE id = 2", 2, "NULL|NULL").await;
+    assert_eq!(bench.fails("UPDATE users SET username = 'x' WHERE id = 2").await.0, "22P02");
+}
+
 #[tokio::test]
 async fn writers_that_never_cross_the_wire_are_covered() {
     let schema = "
@@ -154,12 +287,8 @@ async fn misfits_go_to_quarantine_and_are_refused_once_reads_may_move() {
     assert_eq!(bench.recheck(&migration).await, 0);
 
     // A misfit whose new value is not even NULL: the copy and the trigger both note it.
-    let planted = format!(
-        "ALTER TABLE users DISABLE TRIGGER \"{0}\"; UPDATE users SET username = '{misfit}' WHERE id = 2; \
-         ALTER TABLE users ENABLE ALWAYS TRIGGER \"{0}\"",
-        migration.trigger()
-    );
-    bench.sql(&planted).await;
+    let planted = format!("UPDATE users SET username = '{misfit}' WHERE id = 2");
+    bench.sql(&past_the_trigger(&migration, &planted)).await;
     let copied = bench.copy(&migration).await;
     assert_eq!((copied.found, copied.misfits), (1, 1));
     assert_eq!(bench.rows("SELECT key FROM crossfade.quarantine").await, ["[2]"]);

@@ -166,7 +166,7 @@ SELECT jsonb_build_object(
         AND (dep.classid <> 'pg_class'::regclass OR own.relkind = 'S' OR dep.objid = c.oid AND dep.objsubid > 0)
         AND (dep.classid <> 'pg_attrdef'::regclass OR ad.adrelid <> c.oid OR ad.adnum <> dep.refobjsubid)
         AND coalesce(NOT tg.tgisinternal, true)
-        AND coalesce(tg.tgname NOT LIKE '~crossfade\_%', true)) found), '[]'),
+        AND coalesce(tg.tgname !~ '^[!~]crossfade_', true)) found), '[]'),
   'names_taken', coalesce((
     SELECT jsonb_agg(o.relname) FROM pg_class o WHERE o.relnamespace = n.oid AND o.relname LIKE '~crossfade\_%'), '[]'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -1,6 +1,6 @@
 //! Into contracting and out of it, and the contract: the old column goes, and what stood on the new one takes its names.
 
-use super::sync::{SyncMode, set_sync_mode, sync_function, sync_text};
+use super::sync::{SyncMode, drop_sync, set_sync_mode, sync_function, sync_text};
 use super::twins::{carried_constraints, carried_indexes, validate};
 use super::{Lock, Step, column_exists, constraint_is, drop_function, forget_quarantine};
 use crate::migration::resolve::{LensFunction, Migration};
@@ -119,10 +119,8 @@ fn not_null(migration: &Migration, column: &Ident) -> Vec<Step> {
 pub fn contract(migration: &Migration, detail: &TableDetail) -> Result<Vec<Step>, Vec<Blocker>> {
     let table = migration.lens.table.quoted();
     let mut blockers = Vec::new();
-    let mut statements = vec![
-        format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
-        format!("DROP TRIGGER IF EXISTS {} ON {table}", migration.trigger().quoted()),
-    ];
+    let mut statements = vec![format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")];
+    statements.extend(drop_sync(migration));
     for (old, new) in migration.lens.old.iter().zip(&migration.lens.new) {
         let sequence = detail.column(old.stored()).and_then(|column| column.owned_sequence.as_ref());
         let owner = format!("{table}.{}", new.stored().quoted());

@@ -8,7 +8,7 @@ mod sync;
 mod twins;
 
 pub use contract::{contract, enter_contracting, leave_contracting};
-pub use sync::{SyncMode, install_sync, refuse_misfits, set_sync_mode, sync_mode};
+pub use sync::{SyncMode, drop_sync, install_sync, refuse_misfits, set_sync_mode, sync_mode};
 pub use twins::{build, drop_outlived};
 
 use serde::Serialize;
@@ -192,10 +192,8 @@ fn computed(function: &LensFunction) -> String {
 /// Takes everything away again. From any phase before contracted, after its fence. (rolling_back → rolled_back)
 pub fn rollback(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
     let table = migration.lens.table.quoted();
-    let mut statements = vec![
-        format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
-        format!("DROP TRIGGER IF EXISTS {} ON {table}", migration.trigger().quoted()),
-    ];
+    let mut statements = vec![format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")];
+    statements.extend(drop_sync(migration));
     for old in &migration.lens.old {
         // Where it moved to the new column it comes back; a default that is there is left alone.
         let lacks = detail.relation.column(old.stored()).is_some_and(|column| column.default.is_none());
@@ -217,12 +215,7 @@ pub fn rollback(migration: &Migration, detail: &TableDetail) -> Vec<Step> {
         statements,
         lock: Lock::AccessExclusive,
         transactional: true,
-        done_when: Some(format!(
-            "SELECT {} AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {}::regclass AND tgname = {})",
-            gone.join(" AND "),
-            literal(&table),
-            literal(migration.trigger().as_str())
-        )),
+        done_when: Some(format!("SELECT {} AND NOT EXISTS (SELECT {})", gone.join(" AND "), sync::of_ours(migration))),
         note: "its indexes and constraints go with it; the table is as it was, with every write made meanwhile".into(),
     }]
 }

@@ -1,16 +1,18 @@
 //! The sync trigger: what keeps both sides of a row in step, whoever writes it.
 //!
-//! Its text is the definition of "in step" (see `docs/decisions/0001-the-sync-trigger-is-the-floor.md`).
+//! It fires twice for a row that is out of step: before the table's own triggers, so that they see both sides of what the
+//! statement gave; and behind them, for what they changed. Its text is the definition of "in step" (see `docs/decisions/0001-the-sync-trigger-is-the-floor.md`).
 
 use serde::Serialize;
 
 use super::{Lock, Step};
 use crate::migration::resolve::Migration;
 use crate::migration::text::{
-    all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step, over_new, over_old,
+    all_fit, distinct, dollar_quoted, field, literal, misfit_text, out_of_step, over_new, over_old, text, word,
 };
 use crate::migration::walk::{key_called, key_function};
 use crate::migration::{Expr, Invalid, LensColumn, Misfits, Phase};
+use crate::schema::Ident;
 
 /// What the sync trigger does with a row whose old value does not fit, and which side wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,32 +44,53 @@ pub fn sync_mode(phase: Phase) -> Option<SyncMode> {
     }
 }
 
-/// Puts the sync trigger on the table. (expanded → dual_writing)
+/// Puts the sync trigger on the table, in front of the table's own triggers and behind them. (expanded → dual_writing)
 pub fn install_sync(migration: &Migration) -> Vec<Step> {
     let table = migration.lens.table.quoted();
-    let trigger = migration.trigger();
-    let create = format!(
-        "CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION crossfade.{}()",
-        trigger.quoted(),
-        out_of_step(migration, "NEW"),
-        migration.sync_function().quoted()
-    );
+    let [first, last] = migration.triggers();
+    let create = |trigger: &Ident, arguments: &str| {
+        format!(
+            "CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION crossfade.{}({arguments})",
+            trigger.quoted(),
+            out_of_step(migration, "NEW"),
+            migration.sync_function().quoted()
+        )
+    };
+    let always = |trigger: &Ident| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {}", trigger.quoted());
     vec![
         set_sync_mode(migration, SyncMode::Quarantine),
         Step {
-            name: "create trigger".into(),
-            statements: vec![create, format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {}", trigger.quoted())],
+            name: "create triggers".into(),
+            statements: vec![create(&first, FIRST), create(&last, ""), always(&first), always(&last)],
             lock: Lock::ShareRowExclusive,
             transactional: true,
             done_when: Some(format!(
-                "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {}::regclass AND tgname = {} \
-                 AND tgenabled = 'A')",
-                literal(&table),
-                literal(trigger.as_str())
+                "SELECT 2 = (SELECT pg_catalog.count(*) {} AND tgenabled = 'A')",
+                of_ours(migration)
             )),
             note: "waits for every writer before it, so that every write behind it is covered".into(),
         },
     ]
+}
+
+/// The argument by which the function knows that the table's own triggers come behind it.
+const FIRST: &str = "'first'";
+
+/// The statements that take the sync trigger off the table, if it is there.
+pub fn drop_sync(migration: &Migration) -> Vec<String> {
+    let table = migration.lens.table.quoted();
+    let drop = |trigger: Ident| format!("DROP TRIGGER IF EXISTS {} ON {table}", trigger.quoted());
+    migration.triggers().map(drop).into()
+}
+
+/// `FROM pg_trigger`, for the rows of the sync trigger.
+pub(super) fn of_ours(migration: &Migration) -> String {
+    let names = migration.triggers().map(|trigger| literal(trigger.as_str()));
+    format!(
+        "FROM pg_catalog.pg_trigger WHERE tgrelid = {}::regclass AND tgname IN ({})",
+        literal(&migration.lens.table.quoted()),
+        names.join(", ")
+    )
 }
 
 /// Changes what the sync trigger does, without a table lock.
@@ -112,53 +135,95 @@ pub(super) fn sync_function(migration: &Migration, mode: SyncMode) -> String {
     )
 }
 
-/// The text of the trigger's function. Called only for rows that are out of step (see `text::out_of_step`); whatever it does, they
-/// are in step afterwards, in quarantine, or refused.
+/// The text of the trigger's function. Called only for rows that are out of step (see `text::out_of_step`). The first time, a
+/// row whose old value does not fit may stay so: a trigger of the table may still mend it. After the last it is in step, in
+/// quarantine, or refused.
 pub(super) fn sync_text(migration: &Migration, mode: SyncMode) -> String {
-    let body = match mode {
+    let (given, changed, new_decided, refusal) = match mode {
         SyncMode::Quarantine | SyncMode::Strict | SyncMode::Refusing => {
-            format!("{}{}", old_wins(migration), old_decides(migration, &misfit(migration, mode)))
+            (old_wins(migration), "names_new AND NOT names_old", "", misfit(migration, mode))
         }
-        SyncMode::Contracting => format!("{}{}", new_wins(migration), old_decides(migration, &refused(migration))),
+        SyncMode::Contracting => {
+            (new_wins(migration), "names_new OR NOT names_old", "    RETURN NEW;\n", refused(migration))
+        }
     };
-    format!("\nDECLARE\n  new_decides boolean;\nBEGIN\n{body}END\n")
+    let fits = all_fit(migration, "NEW");
+    let and_fits = fits.as_ref().map(|fits| format!(" AND ({fits})")).unwrap_or_default();
+    let mut text = format!(
+        "\nDECLARE\n  is_first boolean := TG_NARGS > 0;\n  settled boolean := false;\n  names_old boolean;\n  \
+         names_new boolean;\n  new_decides boolean;\nBEGIN\n  IF NOT is_first THEN\n    {};\n  END IF;\n  \
+         IF settled THEN\n    new_decides := ({changed}){and_fits};\n  ELSIF {given}  END IF;\n  \
+         IF new_decides THEN\n{}{new_decided}  END IF;\n",
+        own_triggers(migration),
+        assign_old(migration, "    ")
+    );
+    if let Some(fits) = fits {
+        text.push_str(&format!("  IF NOT is_first AND NOT ({fits}) THEN\n{refusal}  END IF;\n"));
+    }
+    let safe = migration.lens.new.iter().map(|column| {
+        format!("  NEW.{} := {};\n", column.stored().quoted(), over_old(migration, &column.from.safe, "NEW"))
+    });
+    text.extend(safe);
+    text.push_str("  RETURN NEW;\nEND\n");
+    text
 }
 
-/// Old decides, unless new was written and old was not.
+/// Whether the row was in step before the table's own triggers saw it, and which side these name. What is out of step
+/// behind them is so by what they did, and who names one side alone changed that one.
+fn own_triggers(migration: &Migration) -> String {
+    let [first, _] = migration.triggers();
+    let names = |columns: &[LensColumn]| {
+        // Arguments stand in `tgargs` with a zero byte behind each: \000 in its text.
+        let source = "pg_catalog.concat_ws(' ', p.prosrc, \
+                      pg_catalog.replace(pg_catalog.encode(t.tgargs, 'escape'), pg_catalog.chr(92) || '000', ' '))";
+        let any = columns.iter().map(|column| format!("{source} ~* {}", text(&word(column.stored()))));
+        format!(
+            "coalesce(pg_catalog.bool_or(p.pronamespace <> n.oid AND ({})), false)",
+            any.collect::<Vec<_>>().join(" OR ")
+        )
+    };
+    format!(
+        "SELECT coalesce(pg_catalog.bool_or(t.tgname = {} AND t.tgenabled = 'A'), false),\n      {},\n      {}\n      \
+         INTO settled, names_old, names_new\n      \
+         FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid\n      \
+         JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'crossfade'\n      \
+         WHERE t.tgrelid = TG_RELID AND t.tgtype & 3 = 3 AND t.tgenabled <> 'D'",
+        literal(first.as_str()),
+        names(&migration.lens.old),
+        names(&migration.lens.new)
+    )
+}
+
+/// Old decides, unless new was given and old was not.
 ///
-/// In an INSERT that gives new alone old has its default. It cannot be told from a value where another trigger may have made
-/// it of one.
+/// In an INSERT that gives new alone old has its default.
 fn old_wins(migration: &Migration) -> String {
     let is_default = constant_default(migration).map(|(old, default)| {
         let differs = distinct(&old.base_type_sql, &field("NEW", old.stored()), &default);
-        format!(" OR (NOT {differs} AND NOT EXISTS ({ANOTHER_TRIGGER}))")
+        format!(" OR (is_first AND NOT {differs})")
     });
     format!(
-        "  IF TG_OP = 'INSERT' THEN\n    new_decides := NOT ({new_null}) AND ({old_null}{is_default});\n  \
-         ELSE\n    new_decides := {new_changed} AND NOT {old_changed};\n  END IF;\n  \
-         IF new_decides THEN\n{down}  END IF;\n",
+        "TG_OP = 'INSERT' THEN\n    new_decides := NOT ({new_null}) AND ({old_null}{is_default});\n  \
+         ELSE\n    new_decides := {new_changed} AND NOT {old_changed};\n",
         old_null = all_null(&migration.lens.old),
         is_default = is_default.unwrap_or_default(),
         new_null = all_null(&migration.lens.new),
         new_changed = changed(&migration.lens.new),
         old_changed = changed(&migration.lens.old),
-        down = assign_old(migration, "    "),
     )
 }
 
-/// Another trigger that sees a row of an INSERT before this one.
-const ANOTHER_TRIGGER: &str = "SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = TG_RELID AND tgname <> TG_NAME \
-     AND tgtype & 7 = 7 AND tgenabled <> 'D'";
-
-/// The one old column and its default, where that is always the same value.
+/// The one old column and its default, where that is the same value throughout a statement.
 fn constant_default(migration: &Migration) -> Option<(&LensColumn, String)> {
     let [old] = migration.lens.old.as_slice() else { return None };
     let default = migration.carried.default.as_ref()?;
-    let constant = Expr::parse(default, &[]).is_ok_and(|expr| expr.functions().next().is_none());
+    let steady = ["now", "transaction_timestamp", "statement_timestamp"];
+    let expr = Expr::parse(default, &[]).ok()?;
+    let constant = expr.functions().all(|function| steady.contains(&function));
     constant.then(|| (old, format!("({default})::{}", old.type_sql)))
 }
 
-/// New decides, unless old was written and new was not, or old was written and does not fit: a proxy whose transaction
+/// New decides, unless old was given and new was not, or old was given and does not fit: a proxy whose transaction
 /// began before contracting stores such a value beside NULL, and it must be refused rather than lost.
 ///
 /// Where old had a default, it has moved to new: an old value in an INSERT was then given by the statement, and a new
@@ -169,13 +234,11 @@ fn new_wins(migration: &Migration) -> String {
         None => format!("NOT ({})", all_null(&migration.lens.new)),
     };
     format!(
-        "  IF TG_OP = 'INSERT' THEN\n    new_decides := {on_insert};\n  \
-         ELSE\n    new_decides := NOT {old_changed} OR {new_changed}{fits};\n  END IF;\n  \
-         IF new_decides THEN\n{down}    RETURN NEW;\n  END IF;\n",
+        "TG_OP = 'INSERT' THEN\n    new_decides := {on_insert};\n  \
+         ELSE\n    new_decides := NOT {old_changed} OR {new_changed}{fits};\n",
         new_changed = changed(&migration.lens.new),
         fits = all_fit(migration, "NEW").map(|fits| format!(" AND ({fits})")).unwrap_or_default(),
         old_changed = changed(&migration.lens.old),
-        down = assign_old(migration, "    "),
     )
 }
 
@@ -210,25 +273,6 @@ fn told(migration: &Migration) -> bool {
 pub fn refuse_misfits(migration: &Migration) -> Option<Step> {
     let any = migration.lens.new.iter().any(|column| column.from.fits.is_some());
     (any && told(migration)).then(|| set_sync_mode(migration, SyncMode::Refusing))
-}
-
-/// New follows old; `misfit` is done with what does not fit.
-fn old_decides(migration: &Migration, misfit: &str) -> String {
-    let mut text = String::new();
-    let safe: String = migration
-        .lens
-        .new
-        .iter()
-        .map(|column| {
-            format!("  NEW.{} := {};\n", column.stored().quoted(), over_old(migration, &column.from.safe, "NEW"))
-        })
-        .collect();
-    if let Some(fits) = all_fit(migration, "NEW") {
-        text.push_str(&format!("  IF NOT ({fits}) THEN\n{misfit}  END IF;\n"));
-    }
-    text.push_str(&safe);
-    text.push_str("  RETURN NEW;\n");
-    text
 }
 
 fn quarantined(migration: &Migration) -> String {

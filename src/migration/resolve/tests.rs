@@ -156,8 +156,10 @@ fn names_of_ours_fit_and_differ() {
     let old = of("text", None);
     let types = Types { old: old.clone(), new: old.clone(), up: Cast::Direct, down: Cast::Direct };
     let migration = resolve(&MigrationSpec::from_toml(&file, "m").unwrap(), &detail(&old), &types).unwrap();
+    let [first, last] = migration.triggers();
     let names = [
-        migration.trigger(),
+        first,
+        last,
         migration.sync_function(),
         migration.twin('i', &ident(&"a".repeat(63))),
         migration.twin('i', &ident(&format!("{}b", "a".repeat(62)))),
