@@ -457,7 +457,13 @@ impl Masking<'_> {
                     self.check_text();
                 }
             }
-            (INFORMATION, "triggers") => self.filter.push(format!("NOT {}", is_own_trigger("trigger_name"))),
+            (INFORMATION, "triggers") => {
+                self.filter.push(format!("NOT {}", is_own_trigger("trigger_name")));
+                // As PostgreSQL's own view counts, over those that are left.
+                let order = "(pg_catalog.rank() OVER (PARTITION BY event_object_schema, event_object_table, event_manipulation, \
+                             action_orientation, action_timing ORDER BY trigger_name))::information_schema.cardinal_number";
+                self.columns.insert("action_order", order.to_owned());
+            }
             (INFORMATION, "triggered_update_columns") => {
                 self.filter.push(format!("NOT {}", is_own_trigger("trigger_name")));
                 let column = "event_object_column";

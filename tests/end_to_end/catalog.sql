@@ -1175,3 +1175,7 @@ WHERE t.typname IN ('users', '_users', 'int8')
 --! parameters: users
 SELECT 1 FROM information_schema.tables WHERE table_name = $1 AND table_schema = current_schema() LIMIT 1
 --;
+--;
+--! information_schema: triggers, and the order in which they fire
+SELECT trigger_name, event_manipulation, event_object_table, action_order, action_condition, action_statement, action_orientation, action_timing
+FROM information_schema.triggers WHERE event_object_schema = 'public' ORDER BY 1, 2

@@ -373,11 +373,23 @@ def move(proxy, picked, state, wider):
     for name in names:
         proxy.post(name, "complete", {"confirm": True})
     if held:
-        # A transaction of an older epoch keeps each phase from the next.
-        hold("soaking")
-        held = release(held)
-        hold("contracting")
+        # A transaction of an older epoch keeps each phase from the next. What got there before the transaction that takes
+        # its place began is seen to be there, and is paused before the older one ends.
+        deadline, there = time.monotonic() + DEADLINE_SECONDS, set()
+        while len(there) < len(names):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not within {DEADLINE_SECONDS} s: all in contracting: {proxy.phases()}")
+            following = brake()
+            arrived = {name for name, (p, _) in proxy.phases().items() if p == "contracting"} - there
+            for name in arrived:
+                proxy.post(name, "pause", {})
+            there |= arrived
+            held.close()
+            held = following
         held.close()
+        left = [f"{name} {p}" for name, (p, _) in proxy.phases().items() if p != "contracting"]
+        if left:
+            raise RuntimeError(f"not in contracting any more: {left}")
         return
     # Their holds come one after the other.
     phases = proxy.phases()
