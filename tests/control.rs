@@ -569,6 +569,36 @@ async fn a_migration_of_a_table_that_was_dropped_can_be_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_waits_for_what_was_made_over_the_new_column() {
+    let database = Database::new(10).await;
+    let before = database.definition().await;
+    let process = Process::start(&database).await;
+    let operator = Operator::of(&database);
+    operator.start().await;
+    operator.until_phase(Phase::Verified).await;
+    operator.reads(100).await;
+    // As `complete` asks of a trigger that names the old column; and a word that is no column.
+    let fold = "CREATE FUNCTION fold() RETURNS trigger LANGUAGE plpgsql AS \
+                $$ BEGIN NEW.handle := lower(NEW.handle); RETURN NEW; END $$; \
+                CREATE TRIGGER fold BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fold(); \
+                CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN /* handle it */ RETURN NEW; END $$; \
+                CREATE TRIGGER see BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION see(); \
+                CREATE VIEW handles AS SELECT handle FROM users";
+    database.sql(fold).await;
+    operator.rollback().await;
+    let told = "still need the new column: view public.handles, trigger fold (its function public.fold names it)";
+    let status = operator.until_waiting(told).await;
+    assert_eq!(status.phase, Phase::RollingBack);
+    database.sql("UPDATE users SET username = 'MiXeD' WHERE id = 3").await;
+    assert_eq!(database.number("SELECT count(*) FROM users WHERE username = 'mixed'").await, 1);
+    database.sql("DROP VIEW handles; DROP TRIGGER fold ON users").await;
+    operator.until_phase(Phase::RolledBack).await;
+    database.sql("DROP TRIGGER see ON users; UPDATE users SET username = 'MiXeD' WHERE id = 3").await;
+    assert_eq!(database.definition().await, before);
+    process.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_renamed_is_not_rolled_back_until_it_has_its_name_again() {
     let database = Database::new(10).await;
     let before = database.definition().await;

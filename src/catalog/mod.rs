@@ -218,6 +218,19 @@ pub async fn functions_naming(
 
 /// Objects that make the contract impossible or that it would break at run time: what `Facts::dependents` wants.
 pub fn breaks_on_contract(detail: &TableDetail, column: &Ident) -> Vec<String> {
+    needing(detail, column, |trigger| is_named_by(trigger, column.as_str()))
+}
+
+/// The same of the new column, which a rollback drops. Of triggers those whose function takes it out of NEW or OLD: a word
+/// that only looks like it must not keep anybody from turning back.
+pub fn breaks_on_rollback(detail: &TableDetail, column: &Ident) -> Vec<String> {
+    let takes =
+        |trigger: &Trigger| trigger.source.as_deref().is_some_and(|source| takes_field(source, column.as_str()));
+    needing(detail, column, |trigger| takes(trigger) || names_word(arguments(trigger), column.as_str()))
+}
+
+/// What PostgreSQL knows to depend on the column, and the users' triggers that do so by their text.
+fn needing(detail: &TableDetail, column: &Ident, by_text: impl Fn(&Trigger) -> bool) -> Vec<String> {
     let recorded = detail.dependents.iter().filter(|dependent| {
         let stops = match dependent.kind {
             DependentKind::View
@@ -236,29 +249,47 @@ pub fn breaks_on_contract(detail: &TableDetail, column: &Ident) -> Vec<String> {
     });
     let mut found: Vec<String> = recorded.map(|dependent| dependent.name.clone()).collect();
     // A trigger's function that sets NEW.column fails on every row once the column is gone.
-    let by_text = detail.triggers.iter().filter(|trigger| {
-        ![FIRST_PREFIX, OWN_PREFIX].iter().any(|prefix| trigger.name.as_str().starts_with(prefix))
-            && is_named_by(trigger, column.as_str())
-    });
+    let is_own = |name: &str| [FIRST_PREFIX, OWN_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+    let triggers = detail.triggers.iter().filter(|trigger| !is_own(trigger.name.as_str()) && by_text(trigger));
     found.extend(
-        by_text.map(|trigger| format!("trigger {} (its function {} names it)", trigger.name, trigger.function)),
+        triggers.map(|trigger| format!("trigger {} (its function {} names it)", trigger.name, trigger.function)),
     );
     found
 }
 
 /// Whether a trigger's function names that column, or is given its name as an argument.
 fn is_named_by(trigger: &Trigger, column: &str) -> bool {
+    names_word(arguments(trigger), column) || trigger.source.as_deref().is_some_and(|source| names_word(source, column))
+}
+
+/// What a trigger gives its function, as SQL.
+fn arguments(trigger: &Trigger) -> &str {
     let call = trigger.definition.rsplit_once("EXECUTE FUNCTION ").map_or("", |(_, call)| call);
-    let arguments = call.split_once('(').map_or("", |(_, arguments)| arguments);
-    names_word(arguments, column) || trigger.source.as_deref().is_some_and(|source| names_word(source, column))
+    call.split_once('(').map_or("", |(_, arguments)| arguments)
+}
+
+/// Whether a function's text takes that column out of NEW or OLD.
+fn takes_field(text: &str, column: &str) -> bool {
+    let text = text.to_lowercase();
+    words_at(&text, &column.to_lowercase()).any(|at| {
+        let before = text[..at].trim_end_matches('"').trim_end();
+        let row = before.strip_suffix('.').map(str::trim_end);
+        row.is_some_and(|row| {
+            ["new", "old"].iter().any(|name| row.ends_with(name) && words_at(row, name).any(|at| at + 3 == row.len()))
+        })
+    })
 }
 
 /// Whether a text has that word, bounded by what is no part of a name.
 fn names_word(text: &str, word: &str) -> bool {
-    let (text, word) = (text.to_lowercase(), word.to_lowercase());
+    words_at(&text.to_lowercase(), &word.to_lowercase()).next().is_some()
+}
+
+/// Where that word stands in a text, both in lower case.
+fn words_at<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(&word).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
+    text.match_indices(word).map(|(at, _)| at).filter(move |at| {
+        let before = text[..*at].chars().next_back();
         let after = text[at + word.len()..].chars().next();
         !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
     })
@@ -296,5 +327,21 @@ mod tests {
         assert!(names_word("NEW.username := lower(NEW.username);", "username"));
         assert!(names_word("NEW.\"Screen Name\" := 1", "Screen Name"));
         assert!(!names_word("NEW.username_old := 1; my_username", "username"));
+    }
+
+    #[test]
+    fn a_field_is_told_from_a_word() {
+        for text in [
+            "NEW.handle := 1",
+            "x(old . \"Handle\")",
+            "if new.id = 1 and new.handle is null",
+            "(OLD).handle; NEW.handle",
+        ] {
+            assert!(takes_field(text, "handle"), "{text}");
+        }
+        for text in ["-- handle it", "SELECT handle FROM renew.handle", "NEW.handles", "u.handle", "handle", ".handle"]
+        {
+            assert!(!takes_field(text, "handle"), "{text}");
+        }
     }
 }

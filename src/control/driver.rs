@@ -19,6 +19,7 @@ use super::{Error, backoff, facts, steps};
 use crate::catalog::{self, Fingerprint};
 use crate::migration::ddl::{self, Lock, Step, SyncMode};
 use crate::migration::{Epoch, Percent, Phase, gate};
+use crate::schema::TableDetail;
 
 /// How often something that is not settled yet is looked at.
 const SETTLE_POLL: Duration = Duration::from_millis(50);
@@ -593,6 +594,18 @@ impl<S: Sidecar> Driver<S> {
         }
         facts::refuse_if_moved(&self.session, row).await?;
         let detail = facts::detail(&self.session, row).await?;
+        let need = |detail: &TableDetail| {
+            let new = row.migration.lens.new.iter();
+            new.flat_map(|column| catalog::breaks_on_rollback(detail, column.stored())).collect::<Vec<_>>()
+        };
+        let needing = detail.as_ref().map(need).unwrap_or_default();
+        if !needing.is_empty() {
+            let text = format!(
+                "objects still need the new column: {}; change them to the old column or drop them",
+                needing.join(", ")
+            );
+            return self.wait(&text, REST_POLL).await;
+        }
         let rollback = detail.map(|detail| ddl::rollback(&row.migration, &detail)).unwrap_or_default();
         self.carry_out(row, &rollback, Phase::RolledBack, "the new column is gone").await
     }
