@@ -141,20 +141,18 @@ pub(super) fn sync_function(migration: &Migration, mode: SyncMode) -> String {
 pub(super) fn sync_text(migration: &Migration, mode: SyncMode) -> String {
     let (given, changed, new_decided, refusal) = match mode {
         SyncMode::Quarantine | SyncMode::Strict | SyncMode::Refusing => {
-            (old_wins(migration), "names_new AND NOT names_old", "", misfit(migration, mode))
+            (old_wins(migration), "named = 'new'", "", misfit(migration, mode))
         }
-        SyncMode::Contracting => {
-            (new_wins(migration), "names_new OR NOT names_old", "    RETURN NEW;\n", refused(migration))
-        }
+        SyncMode::Contracting => (new_wins(migration), "named <> 'old'", "    RETURN NEW;\n", refused(migration)),
     };
     let fits = all_fit(migration, "NEW");
     let and_fits = fits.as_ref().map(|fits| format!(" AND ({fits})")).unwrap_or_default();
     let mut text = format!(
-        "\nDECLARE\n  is_first boolean := TG_NARGS > 0;\n  settled boolean := false;\n  names_old boolean;\n  \
-         names_new boolean;\n  new_decides boolean;\nBEGIN\n  IF NOT is_first THEN\n    {};\n  END IF;\n  \
-         IF settled THEN\n    new_decides := ({changed}){and_fits};\n  ELSIF {given}  END IF;\n  \
+        "\nDECLARE\n  is_first boolean := TG_NARGS > 0;\n  named text := 'unsettled';\n  new_decides boolean;\nBEGIN\n  \
+         IF NOT is_first THEN\n{}  END IF;\n  \
+         IF named <> 'unsettled' THEN\n    new_decides := {changed}{and_fits};\n  ELSIF {given}  END IF;\n  \
          IF new_decides THEN\n{}{new_decided}  END IF;\n",
-        own_triggers(migration),
+        named(migration),
         assign_old(migration, "    ")
     );
     if let Some(fits) = fits {
@@ -168,29 +166,34 @@ pub(super) fn sync_text(migration: &Migration, mode: SyncMode) -> String {
     text
 }
 
-/// Whether the row was in step before the table's own triggers saw it, and which side these name. What is out of step
-/// behind them is so by what they did, and who names one side alone changed that one.
-fn own_triggers(migration: &Migration) -> String {
+/// Which side the table's own triggers name: `old` or `new` alone, or `any`. What is out of step behind them is so by what they
+/// did, and who names one side alone changed that one. `unsettled` where the first trigger is missing, so that a row may not
+/// have been in step before them.
+///
+/// Asked once in a transaction, and kept in a setting that ends with it: a question for each row would cost ten times what
+/// the rest does.
+fn named(migration: &Migration) -> String {
     let [first, _] = migration.triggers();
     let names = |columns: &[LensColumn]| {
         // Arguments stand in `tgargs` with a zero byte behind each: \000 in its text.
         let source = "pg_catalog.concat_ws(' ', p.prosrc, \
                       pg_catalog.replace(pg_catalog.encode(t.tgargs, 'escape'), pg_catalog.chr(92) || '000', ' '))";
         let any = columns.iter().map(|column| format!("{source} ~* {}", text(&word(column.stored()))));
-        format!(
-            "coalesce(pg_catalog.bool_or(p.pronamespace <> n.oid AND ({})), false)",
-            any.collect::<Vec<_>>().join(" OR ")
-        )
+        format!("pg_catalog.bool_or(p.pronamespace <> n.oid AND ({}))", any.collect::<Vec<_>>().join(" OR "))
     };
     format!(
-        "SELECT coalesce(pg_catalog.bool_or(t.tgname = {} AND t.tgenabled = 'A'), false),\n      {},\n      {}\n      \
-         INTO settled, names_old, names_new\n      \
+        "    named := pg_catalog.current_setting('crossfade.named_' || TG_RELID, true);\n    \
+         IF named IS NULL OR named = '' THEN\n      \
+         SELECT CASE WHEN pg_catalog.bool_or(t.tgname = {first} AND t.tgenabled = 'A') IS NOT TRUE THEN 'unsettled'\n          \
+         WHEN {old} = {new} THEN 'any'\n          \
+         WHEN {old} THEN 'old' ELSE 'new' END INTO named\n      \
          FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid\n      \
          JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'crossfade'\n      \
-         WHERE t.tgrelid = TG_RELID AND t.tgtype & 3 = 3 AND t.tgenabled <> 'D'",
-        literal(first.as_str()),
-        names(&migration.lens.old),
-        names(&migration.lens.new)
+         WHERE t.tgrelid = TG_RELID AND t.tgtype & 3 = 3 AND t.tgenabled <> 'D';\n      \
+         PERFORM pg_catalog.set_config('crossfade.named_' || TG_RELID, named, true);\n    END IF;\n",
+        first = literal(first.as_str()),
+        old = names(&migration.lens.old),
+        new = names(&migration.lens.new)
     )
 }
 
