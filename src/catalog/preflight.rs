@@ -143,7 +143,9 @@ impl Preflight {
                 self.warnings.push(Warning {
                     code: "trigger_names_column",
                     what: format!("trigger {} calls {}, which names {column:?}", trigger.name, trigger.function),
-                    todo: "It works until `crossfade complete`, which waits until it is changed or dropped.".into(),
+                    todo: "It works until `crossfade complete`, which waits until it names the new column or is dropped: see \"Triggers of your \
+                           own\" in docs/operations.md."
+                        .into(),
                 });
             }
         }
