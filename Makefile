@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parser test-drivers test-majors drivers-there fuzz fuzz-build regression suites bench postgres pgbouncer build
+.PHONY: help demo test test-parser test-drivers test-majors drivers-there fuzz fuzz-build regression smith suites bench postgres pgbouncer build
 
 CARGO ?= cargo
 # Passed on to `crossfade demo`: make demo DEMO="--rows 50000 --json"
@@ -17,6 +17,8 @@ CRATES := tests/pgquery fuzz tests/drivers/rust
 # PostgreSQL's src/test/regress, of the server's major version, and what `make regression` passes on besides.
 REGRESS ?=
 REGRESSION ?=
+# What `make smith` passes on.
+SMITH ?=
 # What `make suites` passes on.
 SUITES ?=
 
@@ -74,6 +76,11 @@ test-drivers: postgres build ## Run all drivers through a migration; installs th
 regression: postgres build ## Run PostgreSQL's regression files under migration: REGRESS=.../src/test/regress [REGRESSION="join with --states contracted"]
 	@if [ -d "$(REGRESS)/sql" ]; then tests/regression/run.py target/release/crossfade "$(REGRESS)" $(REGRESSION); \
 	else echo "left out: REGRESS does not name src/test/regress of PostgreSQL's source"; fi
+
+smith: postgres build ## Run statements that SQLsmith makes up under migration: REGRESS=.../src/test/regress [SMITH="--statements 3000 --seed 5"]
+	@if [ -d "$(REGRESS)/sql" ] && command -v sqlsmith >/dev/null; then \
+	tests/regression/smith.py target/release/crossfade "$(REGRESS)" $(SMITH); \
+	else echo "left out: sqlsmith is not installed, or REGRESS does not name src/test/regress of PostgreSQL's source"; fi
 
 suites: postgres build ## Run the test suites of PostgreSQL (REGRESS), drivers and ORMs through the proxy: SUITES="django --migrating users"
 	REGRESS="$(REGRESS)" python3 tests/suites/run.py target/release/crossfade $(SUITES)
