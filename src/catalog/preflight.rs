@@ -143,9 +143,10 @@ impl Preflight {
                 self.warnings.push(Warning {
                     code: "trigger_names_column",
                     what: format!("trigger {} calls {}, which names {column:?}", trigger.name, trigger.function),
-                    todo: "It works until `crossfade complete`, which waits until it names the new column or is dropped: see \"Triggers of your \
-                           own\" in docs/operations.md."
-                        .into(),
+                    todo:
+                        "It works until `crossfade complete`, which waits until it names the new column or is dropped: \
+                           see \"Triggers of your own\" in docs/operations.md."
+                            .into(),
                 });
             }
         }
